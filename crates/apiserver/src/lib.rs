@@ -1,0 +1,1 @@
+//! HTTP, authentication, authorization, admission and one generic pipeline over the resource table.

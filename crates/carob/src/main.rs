@@ -1,0 +1,3 @@
+//! The binary: configuration, the service table, start and stop order.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The kubectl-compatible commands and their output.

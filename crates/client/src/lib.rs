@@ -1,0 +1,1 @@
+//! The API client with its transports: in process and HTTPS.

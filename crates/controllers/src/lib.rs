@@ -1,0 +1,1 @@
+//! Pure deciders for the controllers.

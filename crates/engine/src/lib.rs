@@ -1,0 +1,1 @@
+//! Informers, bounded work queues, back-off and the executor that performs deciders' actions.

@@ -1,0 +1,1 @@
+//! Image transport, content store, layers and garbage collection.

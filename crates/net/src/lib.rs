@@ -1,0 +1,1 @@
+//! Applies netplan to the kernel by netlink.

@@ -1,0 +1,1 @@
+//! Pure network planning: addresses, links, routes and nftables rules wanted.

@@ -1,0 +1,1 @@
+//! Pure authorization: RBAC evaluation, upstream's bootstrap policy, the Node authorizer.

@@ -1,0 +1,1 @@
+//! The one resource table: names, schema, defaults, validation, update rules, print columns.

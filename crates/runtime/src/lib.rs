@@ -1,0 +1,1 @@
+//! Sandboxes and containers: the per-Pod process, roots, cgroups, logs, exec.

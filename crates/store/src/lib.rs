@@ -1,0 +1,1 @@
+//! The storage trait and its back ends.

@@ -1,0 +1,1 @@
+//! Every kernel call and all `unsafe` code.

@@ -1,0 +1,1 @@
+//! Fixtures for tests: a carob instance, registries and images made from Debian packages.

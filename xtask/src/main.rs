@@ -1,0 +1,3 @@
+//! Chores: derived tables, checks, benchmarks.
+
+fn main() {}
