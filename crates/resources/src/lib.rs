@@ -1,1 +1,9 @@
-//! The one resource table: names, schema, defaults, validation, update rules, print columns.
+//! The one resource table: names, schema, defaults, validation, update rules, print columns. Router, discovery,
+//! OpenAPI, authorization names, printing and the CLI's names all derive from it; there is no handler per kind.
+
+pub mod field;
+pub mod row;
+pub mod rules;
+
+pub use row::{Resource, Scope, Subresource};
+pub use rules::Rules;
