@@ -1,1 +1,2 @@
 //! Every kernel call and all `unsafe` code.
+pub mod netns;
