@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures::Stream;
 use http::Method;
 use http_body_util::BodyExt;
-use k8s_openapi::{ClusterResourceScope, Metadata, NamespaceResourceScope, Resource};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
+use k8s_openapi::{ClusterResourceScope, Metadata, NamespaceResourceScope, Resource};
 use model::{Reason, Status};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,8 @@ impl Path {
 
     /// A collection: `/api/v1/namespaces/<ns>/pods`; no namespace: all of them, or a cluster resource.
     pub fn collection(group: &str, version: &str, plural: &str, namespace: Option<&str>) -> Self {
-        let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        let root =
+            if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
         Self(match namespace {
             Some(namespace) => format!("{root}/namespaces/{namespace}/{plural}"),
             None => format!("{root}/{plural}"),
@@ -74,7 +75,10 @@ pub struct Client {
 }
 
 /// A typed object with metadata.
-pub trait Object: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
+pub trait Object:
+    Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send + Sync + 'static
+{
+}
 impl<T> Object for T where
     T: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send + Sync + 'static
 {
@@ -148,7 +152,8 @@ impl Client {
     ) -> Result<T, Status> {
         let bytes = body.map(|body| serde_json::to_vec(body).map_err(Status::internal)).transpose()?;
         let content_type = bytes.is_some().then_some("application/json");
-        let response = self.request(method, path_and_query, content_type, bytes.unwrap_or_default().into()).await?;
+        let response =
+            self.request(method, path_and_query, content_type, bytes.unwrap_or_default().into()).await?;
         read(response).await
     }
 
@@ -158,7 +163,11 @@ impl Client {
     }
 
     /// Lists objects.
-    pub async fn list<T: Object>(&self, namespace: Option<&str>, options: &ListOptions) -> Result<List<T>, Status> {
+    pub async fn list<T: Object>(
+        &self,
+        namespace: Option<&str>,
+        options: &ListOptions,
+    ) -> Result<List<T>, Status> {
         let path = with_query(&Path::of::<T>(namespace), &options.query());
         self.call(Method::GET, &path, None).await
     }
@@ -200,8 +209,14 @@ impl Client {
     }
 
     /// Replaces an object; its resourceVersion, if set, must be current.
-    pub async fn replace<T: Object>(&self, namespace: Option<&str>, name: &str, object: &T) -> Result<T, Status> {
-        self.write(Method::PUT, Path::of::<T>(namespace).join(name).as_str(), "application/json", object).await
+    pub async fn replace<T: Object>(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+        object: &T,
+    ) -> Result<T, Status> {
+        self.write(Method::PUT, Path::of::<T>(namespace).join(name).as_str(), "application/json", object)
+            .await
     }
 
     /// Replaces an object's status.

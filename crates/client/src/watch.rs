@@ -41,7 +41,8 @@ struct Line<'a> {
 
 /// Reads one line. An `ERROR` event, or bytes that are not an event, end the watch as the error.
 fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<WatchEvent<T>, Status> {
-    let broken = |error: serde_json::Error| Status::internal(format!("unable to decode watch event: {error}"));
+    let broken =
+        |error: serde_json::Error| Status::internal(format!("unable to decode watch event: {error}"));
     let line: Line<'_> = serde_json::from_slice(line).map_err(broken)?;
     let object = || serde_json::from_str::<T>(line.object.get()).map_err(broken);
     match line.kind {
@@ -57,7 +58,8 @@ fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<WatchEvent<T>, Status> {
                     initial_end: metadata["annotations"]["k8s.io/initial-events-end"] == "true",
                 });
             }
-            Err(Status::from_value(&value).unwrap_or_else(|| Status::internal(format!("watch event {other}"))))
+            Err(Status::from_value(&value)
+                .unwrap_or_else(|| Status::internal(format!("watch event {other}"))))
         }
     }
 }

@@ -118,7 +118,7 @@ pub struct Status {
     /// Upstream's words.
     pub message: String,
     /// What it concerns.
-    pub details: Option<Details>,
+    pub details: Option<Box<Details>>,
 }
 
 impl Status {
@@ -128,9 +128,13 @@ impl Status {
     }
 
     fn about(code: u16, reason: Reason, message: String, resource: &GroupResource, name: &str) -> Self {
-        let details =
-            Details { name: name.into(), group: resource.group.clone(), kind: resource.resource.clone(), ..Details::default() };
-        Self { code, reason, message, details: Some(details) }
+        let details = Details {
+            name: name.into(),
+            group: resource.group.clone(),
+            kind: resource.resource.clone(),
+            ..Details::default()
+        };
+        Self { code, reason, message, details: Some(Box::new(details)) }
     }
 
     /// 404: `pods "x" not found`.
@@ -140,9 +144,8 @@ impl Status {
 
     /// 404 for paths and resources that are not served.
     pub fn no_such_resource() -> Self {
-        let mut status =
-            Self::new(404, Reason::NotFound, "the server could not find the requested resource");
-        status.details = Some(Details::default());
+        let mut status = Self::new(404, Reason::NotFound, "the server could not find the requested resource");
+        status.details = Some(Box::default());
         status
     }
 
@@ -159,7 +162,8 @@ impl Status {
 
     /// 409 after a lost race, with upstream's usual words.
     pub fn modified(resource: &GroupResource, name: &str) -> Self {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        let why =
+            "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(resource, name, why)
     }
 
@@ -186,7 +190,8 @@ impl Status {
     /// 422: `Pod "x" is invalid: …`. `kind` is the kind's name; causes are (reason, message, field), where the
     /// message is what follows `field: ` in the text.
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
-        let texts: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        let texts: Vec<String> =
+            causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
         let mut unique: Vec<&str> = Vec::new();
         for text in &texts {
             if !unique.contains(&text.as_str()) {
@@ -203,13 +208,13 @@ impl Status {
             code: 422,
             reason: Reason::Invalid,
             message: format!("{kind_text} {name:?} is invalid{list}"),
-            details: Some(Details {
+            details: Some(Box::new(Details {
                 name: name.into(),
                 group: group.into(),
                 kind: kind.into(),
                 causes,
                 ..Details::default()
-            }),
+            })),
         }
     }
 
@@ -226,9 +231,12 @@ impl Status {
 
     /// 405 for an HTTP method that the path does not know.
     pub fn method_not_supported() -> Self {
-        let mut status =
-            Self::new(405, Reason::MethodNotAllowed, "the server does not allow this method on the requested resource");
-        status.details = Some(Details::default());
+        let mut status = Self::new(
+            405,
+            Reason::MethodNotAllowed,
+            "the server does not allow this method on the requested resource",
+        );
+        status.details = Some(Box::default());
         status
     }
 
@@ -237,7 +245,7 @@ impl Status {
         let message = format!("Internal error occurred: {what}");
         let mut status = Self::new(500, Reason::InternalError, message);
         let cause = Cause { message: what.to_string(), ..Cause::default() };
-        status.details = Some(Details { causes: vec![cause], ..Details::default() });
+        status.details = Some(Box::new(Details { causes: vec![cause], ..Details::default() }));
         status
     }
 
