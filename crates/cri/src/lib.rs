@@ -8,6 +8,7 @@
 pub mod error;
 pub mod image;
 pub mod network;
+pub mod reference;
 pub mod runtime;
 pub mod sandbox;
 

@@ -343,7 +343,11 @@ pub trait RuntimeService: Send + Sync {
     /// All containers, or a sandbox's.
     async fn list_containers(&self, sandbox_id: Option<&str>) -> Result<Vec<ContainerStatus>>;
     /// Changes limits in place.
-    async fn update_container_resources(&self, container_id: &str, resources: &LinuxContainerResources) -> Result<()>;
+    async fn update_container_resources(
+        &self,
+        container_id: &str,
+        resources: &LinuxContainerResources,
+    ) -> Result<()>;
     /// Reopens the log file after it was renamed.
     async fn reopen_container_log(&self, container_id: &str) -> Result<()>;
     /// Usage of all containers, or of a sandbox's.

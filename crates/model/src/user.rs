@@ -58,6 +58,8 @@ impl UserInfo {
 
     /// The node's name, if this is a node (`system:node:NAME` in `system:nodes`).
     pub fn node_name(&self) -> Option<&str> {
-        self.username.strip_prefix("system:node:").filter(|name| !name.is_empty() && self.in_group("system:nodes"))
+        self.username
+            .strip_prefix("system:node:")
+            .filter(|name| !name.is_empty() && self.in_group("system:nodes"))
     }
 }

@@ -43,7 +43,8 @@ pub fn splice(stored: &[u8], revision: u64) -> Vec<u8> {
     const MARK: &[u8] = b"\"metadata\":{";
     // Kind and apiVersion are short; the mark is always near the start.
     let window = &stored[..stored.len().min(1024)];
-    let Some(at) = window.windows(MARK.len()).position(|bytes| bytes == MARK).map(|at| at + MARK.len()) else {
+    let Some(at) = window.windows(MARK.len()).position(|bytes| bytes == MARK).map(|at| at + MARK.len())
+    else {
         return stored.to_vec();
     };
     let comma = if stored.get(at) == Some(&b'}') { "" } else { "," };

@@ -1,5 +1,5 @@
 //! Helpers that could be in std; no project words.
 
 pub mod clock;
-pub mod entropy;
 pub mod duration;
+pub mod entropy;
