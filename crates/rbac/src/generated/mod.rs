@@ -1,0 +1,3 @@
+//! Derived tables.
+
+pub mod policy;

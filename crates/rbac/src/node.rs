@@ -1,0 +1,233 @@
+//! The Node authorizer (https://kubernetes.io/docs/reference/access-authn-authz/node/): a node may read what its Pods
+//! need, and nothing else of that kind. Everything else that nodes may do is RBAC's `system:node` rules.
+
+use std::collections::{HashMap, HashSet};
+
+use model::tree::TreeExt;
+use serde_json::Value;
+
+use crate::attributes::{Attributes, Decision};
+use crate::evaluate::PolicyRule;
+use crate::generated::policy::CLUSTER_ROLES;
+
+/// What each node's Pods refer to: (resource, namespace, name).
+#[derive(Debug, Clone, Default)]
+pub struct NodeGraph {
+    references: HashMap<String, HashSet<(&'static str, String, String)>>,
+}
+
+/// Resources that a node reads only if a Pod of its needs them.
+const GRAPHED: &[&str] =
+    &["secrets", "configmaps", "persistentvolumeclaims", "persistentvolumes", "resourceclaims"];
+
+impl NodeGraph {
+    /// Reads the graph out of all bound Pods.
+    pub fn new<'a>(pods: impl IntoIterator<Item = &'a Value>) -> Self {
+        let mut graph = Self::default();
+        for pod in pods {
+            let node = pod.text(&["spec", "nodeName"]);
+            if !node.is_empty() {
+                let set = graph.references.entry(node.to_owned()).or_default();
+                pod_references(pod, set);
+            }
+        }
+        graph
+    }
+
+    fn refers(&self, node: &str, resource: &'static str, namespace: &str, name: &str) -> bool {
+        let key = (resource, namespace.to_owned(), name.to_owned());
+        self.references.get(node).is_some_and(|set| set.contains(&key))
+    }
+
+    /// Decides about a node's request; other users are not its business.
+    pub fn decide(&self, request: &Attributes) -> Decision {
+        let Some(node) = request.user.node_name() else { return Decision::none("") };
+        if !request.resource_request {
+            return Decision::none("");
+        }
+        match (request.group.as_str(), request.resource.as_str()) {
+            ("", resource) if GRAPHED.contains(&resource) => self.decide_read(node, request),
+            ("", "serviceaccounts") if request.subresource == "token" => self.decide_token(node, request),
+            ("coordination.k8s.io", "leases") => decide_lease(node, request),
+            ("storage.k8s.io", "csinodes") => decide_own_name(node, request, "csinodes"),
+            _ => decide_by_rules(request),
+        }
+    }
+
+    fn decide_read(&self, node: &str, request: &Attributes) -> Decision {
+        let Some(resource) = GRAPHED.iter().find(|own| **own == request.resource) else {
+            return Decision::none("");
+        };
+        let status_write = request.resource == "persistentvolumeclaims"
+            && request.subresource == "status"
+            && matches!(request.verb.as_str(), "get" | "update" | "patch");
+        if status_write {
+            return decide_by_rules(request);
+        }
+        if !matches!(request.verb.as_str(), "get" | "list" | "watch") {
+            return Decision::none("can only read resources of this type");
+        }
+        if !request.subresource.is_empty() {
+            return Decision::none("cannot read subresource");
+        }
+        let name = match (request.name.as_str(), request.field_selector.strip_prefix("metadata.name=")) {
+            ("", Some(name)) => name,
+            (name, _) => name,
+        };
+        if name.is_empty() {
+            return Decision::none("No Object name found");
+        }
+        if self.refers(node, resource, &request.namespace, name) {
+            return Decision::allow("");
+        }
+        Decision::none(format!("no relationship found between node '{node}' and this object"))
+    }
+
+    fn decide_token(&self, node: &str, request: &Attributes) -> Decision {
+        if request.verb != "create" {
+            return Decision::none("can only create tokens for individual service accounts");
+        }
+        if self.refers(node, "serviceaccounts", &request.namespace, &request.name) {
+            return Decision::allow("");
+        }
+        Decision::none(format!("no relationship found between node '{node}' and this object"))
+    }
+}
+
+fn decide_lease(node: &str, request: &Attributes) -> Decision {
+    let allowed = ["get", "create", "update", "patch", "delete"];
+    if !allowed.contains(&request.verb.as_str()) {
+        return Decision::none("can only get, create, update, patch, or delete a node lease");
+    }
+    if request.namespace != "kube-node-lease" {
+        return Decision::none("can only access leases in the \"kube-node-lease\" system namespace");
+    }
+    if request.verb != "create" && request.name != node {
+        return Decision::none("can only access node lease with the same name as the requesting node");
+    }
+    Decision::allow("")
+}
+
+fn decide_own_name(node: &str, request: &Attributes, what: &str) -> Decision {
+    if request.verb != "create" && request.name != node {
+        return Decision::none(format!("can only access {what} with the same name as the requesting node"));
+    }
+    Decision::allow("")
+}
+
+/// The rules of `system:node`, which bind no one (the Node authorizer applies them itself).
+fn decide_by_rules(request: &Attributes) -> Decision {
+    let Some(role) = CLUSTER_ROLES.iter().find(|role| role.name == "system:node") else {
+        return Decision::none("");
+    };
+    let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+    let covers = role.rules.iter().any(|rule| {
+        let rule = PolicyRule {
+            verbs: owned(rule.verbs),
+            api_groups: owned(rule.groups),
+            resources: owned(rule.resources),
+            resource_names: owned(rule.names),
+            non_resource_urls: owned(rule.urls),
+        };
+        rule.covers(request)
+    });
+    if covers { Decision::allow("") } else { Decision::none("") }
+}
+
+/// Adds what a Pod refers to.
+fn pod_references(pod: &Value, set: &mut HashSet<(&'static str, String, String)>) {
+    let namespace = pod.namespace();
+    // A mirror Pod refers to nothing: whoever can write files on the node must not read secrets through it.
+    if pod.at(&["metadata", "annotations", "kubernetes.io/config.mirror"]).is_some() {
+        return;
+    }
+    let mut add = |resource: &'static str, name: &str| {
+        if !name.is_empty() {
+            set.insert((resource, namespace.to_owned(), name.to_owned()));
+        }
+    };
+    add("serviceaccounts", pod.text(&["spec", "serviceAccountName"]));
+    for secret in pod.items(&["spec", "imagePullSecrets"]) {
+        add("secrets", secret.text(&["name"]));
+    }
+    let containers = ["containers", "initContainers", "ephemeralContainers"]
+        .into_iter()
+        .flat_map(|list| pod.items(&["spec", list]).iter());
+    for container in containers {
+        for variable in container.items(&["env"]) {
+            add("secrets", variable.text(&["valueFrom", "secretKeyRef", "name"]));
+            add("configmaps", variable.text(&["valueFrom", "configMapKeyRef", "name"]));
+        }
+        for source in container.items(&["envFrom"]) {
+            add("secrets", source.text(&["secretRef", "name"]));
+            add("configmaps", source.text(&["configMapRef", "name"]));
+        }
+    }
+    for volume in pod.items(&["spec", "volumes"]) {
+        add("secrets", volume.text(&["secret", "secretName"]));
+        add("configmaps", volume.text(&["configMap", "name"]));
+        add("persistentvolumeclaims", volume.text(&["persistentVolumeClaim", "claimName"]));
+        for driver in ["csi", "cephfs", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"] {
+            add("secrets", volume.text(&[driver, "secretRef", "name"]));
+        }
+        add("secrets", volume.text(&["csi", "nodePublishSecretRef", "name"]));
+        add("secrets", volume.text(&["azureFile", "secretName"]));
+        for source in volume.items(&["projected", "sources"]) {
+            add("secrets", source.text(&["secret", "name"]));
+            add("configmaps", source.text(&["configMap", "name"]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::UserInfo;
+    use serde_json::json;
+
+    #[test]
+    fn a_node_reads_what_its_pods_need() {
+        let pods = [
+            json!({"metadata": {"name": "p", "namespace": "a"}, "spec": {"nodeName": "n1", "serviceAccountName": "sa",
+                "volumes": [{"configMap": {"name": "conf"}}, {"projected": {"sources": [{"secret": {"name": "s2"}}]}}],
+                "containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "s1"}}}]}]}}),
+            json!({"metadata": {"name": "q", "namespace": "a"}, "spec": {"nodeName": "n2", "volumes": [{"secret": {"secretName": "s3"}}]}}),
+            json!({"metadata": {"name": "m", "namespace": "a", "annotations": {"kubernetes.io/config.mirror": "h"}},
+                "spec": {"nodeName": "n1", "volumes": [{"secret": {"secretName": "s4"}}]}}),
+        ];
+        let graph = NodeGraph::new(&pods);
+        let user = UserInfo::authenticated("system:node:n1", &["system:nodes"]);
+        let check = |verb: &str, group: &str, resource: &str, namespace: &str, name: &str, allowed: bool| {
+            let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+            let request = Attributes {
+                user: user.clone(),
+                verb: verb.into(),
+                resource_request: true,
+                group: group.into(),
+                resource: resource.into(),
+                subresource: subresource.into(),
+                namespace: namespace.into(),
+                name: name.into(),
+                ..Attributes::default()
+            };
+            let decision = graph.decide(&request);
+            assert_eq!(decision.allowed, allowed, "{verb} {resource} {name}: {}", decision.reason);
+        };
+        check("get", "", "configmaps", "a", "conf", true);
+        check("get", "", "secrets", "a", "s1", true);
+        check("watch", "", "secrets", "a", "s2", true);
+        check("get", "", "secrets", "a", "s3", false);
+        check("get", "", "secrets", "a", "s4", false);
+        check("get", "", "secrets", "b", "s1", false);
+        check("list", "", "secrets", "a", "", false);
+        check("delete", "", "secrets", "a", "s1", false);
+        check("create", "", "serviceaccounts/token", "a", "sa", true);
+        check("create", "", "serviceaccounts/token", "a", "other", false);
+        check("update", "coordination.k8s.io", "leases", "kube-node-lease", "n1", true);
+        check("update", "coordination.k8s.io", "leases", "kube-node-lease", "n2", false);
+        check("patch", "", "pods/status", "a", "p", true);
+        check("create", "", "events", "a", "", true);
+        check("list", "", "pods", "", "", true);
+        check("delete", "", "namespaces", "", "a", false);
+    }
+}
