@@ -5,6 +5,8 @@
 //! from memory. "Acknowledged" means on disk: [`Store::transact`] returns after the data was synchronised.
 
 pub mod cache;
+pub mod datadir;
+pub mod embedded;
 mod error;
 mod limits;
 pub mod memory;

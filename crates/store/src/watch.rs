@@ -140,6 +140,11 @@ impl Hub {
     /// Delivers the events of one or more commits, whose newest revision is `revision`.
     pub(crate) fn publish(&self, events: &[Event], revision: u64) {
         let mut readers = self.readers.lock();
+        // After a failed disk the same commit may be found again.
+        let events = &events[events.partition_point(|event| event.revision <= self.progress())..];
+        if events.is_empty() {
+            return;
+        }
         readers.sinks.retain(|(prefix, sink)| {
             let Some(sink) = sink.upgrade() else { return false };
             each_run(events, prefix, |run| sink.apply(run));

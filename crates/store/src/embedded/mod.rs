@@ -1,0 +1,383 @@
+//! The back end on disk: redb, one writer with group commit.
+//!
+//! Requests wait in a bounded queue; the writer performs all that wait in one database transaction, so that many
+//! callers share one synchronisation. Nothing is acknowledged or shown to watchers before it is on disk. When the disk
+//! fails or is full, redb refuses everything until it is opened anew; that happens with the next request, so reads go
+//! on and writes resume by themselves.
+
+mod storage;
+mod tables;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, StorageError};
+use stdx::clock::Clock;
+use tokio::sync::{mpsc, oneshot};
+
+pub use storage::FileStorage;
+
+use crate::datadir::{DataDir, from_io};
+use crate::watch::Hub;
+use crate::{
+    Batch, Error, Listing, Outcome, Record, Result, Sink, Store, Transaction, WatchStream, limits, prefix_end,
+};
+use tables::{COMPACTED, LATEST, LEASES, LOG, META};
+use writer::{Answer, Job, Request};
+
+/// The database's file in the data directory.
+const FILE_NAME: &str = "store.redb";
+
+/// Choices of an embedded store.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bytes of pages kept in memory. The watch caches serve reads, so few are needed.
+    pub page_cache_bytes: usize,
+    /// Requests that may wait for the writer.
+    pub queue_max: usize,
+    /// Whether a thread writes (else each caller does, so that a simulator sees one thread).
+    pub writer_thread: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { page_cache_bytes: 8 << 20, queue_max: 4096, writer_thread: true }
+    }
+}
+
+/// A store in a file.
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    writing: Writing,
+}
+
+enum Writing {
+    Thread { queue: Option<mpsc::Sender<Job>>, thread: Option<JoinHandle<()>> },
+    Caller(Mutex<()>),
+}
+
+/// Opens the database, at first and after a failure of the disk.
+type Open = Box<dyn Fn() -> std::result::Result<Database, Failure> + Send + Sync>;
+
+pub(crate) struct Shared {
+    clock: Clock,
+    path: PathBuf,
+    hub: Hub,
+    /// None: it failed and is opened again with the next use. Nobody holds it longer than one operation.
+    database: RwLock<Option<Database>>,
+    open: Open,
+    _directory: Option<DataDir>,
+}
+
+/// A failure of the database.
+#[derive(Debug)]
+pub(crate) struct Failure(redb::Error);
+
+impl<E: Into<redb::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl Failure {
+    fn into_error(self, path: &Path) -> Error {
+        let path_buf = path.to_owned();
+        match self.0 {
+            redb::Error::Io(error) => from_io(path, &error),
+            redb::Error::Corrupted(message) => Error::Corrupt { path: path_buf, message },
+            other => Error::Io { path: path_buf, message: other.to_string() },
+        }
+    }
+}
+
+impl Shared {
+    /// Runs one operation on the database; opens it first if it failed before.
+    fn with<T>(&self, action: impl FnOnce(&Database) -> std::result::Result<T, Failure>) -> Result<T> {
+        self.reopen()?;
+        let result = match &*self.database.read() {
+            Some(database) => action(database),
+            None => Err(Failure(StorageError::PreviousIo.into())),
+        };
+        result.map_err(|failure| {
+            // After a failure of the disk redb answers nothing more; what is on disk is consistent.
+            *self.database.write() = None;
+            failure.into_error(&self.path)
+        })
+    }
+
+    fn reopen(&self) -> Result<()> {
+        if self.database.read().is_some() {
+            return Ok(());
+        }
+        let mut database = self.database.write();
+        if database.is_none() {
+            let opened = (self.open)().map_err(|failure| failure.into_error(&self.path))?;
+            self.catch_up(&opened).map_err(|failure| failure.into_error(&self.path))?;
+            *database = Some(opened);
+        }
+        Ok(())
+    }
+
+    /// Shows readers what a commit left on disk whose failure was reported: it may have happened all the same.
+    fn catch_up(&self, database: &Database) -> std::result::Result<(), Failure> {
+        let read = database.begin_read()?;
+        let (_, current) = bounds(&read)?;
+        let shown = self.hub.progress();
+        if current < shown {
+            let message = format!("revision {shown} was acknowledged, but the file ends at {current}");
+            return Err(Failure(redb::Error::Corrupted(message)));
+        }
+        if current > shown {
+            let (latest, log) = (read.open_table(LATEST)?, read.open_table(LOG)?);
+            self.hub.publish(&tables::replay(&latest, &log, "", shown, current)?, current);
+        }
+        Ok(())
+    }
+
+    fn read<T>(&self, action: impl FnOnce(ReadTransaction) -> std::result::Result<T, Failure>) -> Result<T> {
+        self.with(|database| action(database.begin_read()?))
+    }
+}
+
+impl EmbeddedStore {
+    /// Opens the store in a directory, which is created if need be and locked.
+    ///
+    /// # Errors
+    /// [`Error::DataDirLocked`], [`Error::DataDirNewer`], or what the disk says.
+    pub fn open(directory: &Path, clock: Clock, options: &Options) -> Result<Self> {
+        let locked = DataDir::open(directory)?;
+        let path = directory.join(FILE_NAME);
+        let storage = {
+            let path = path.clone();
+            move || FileStorage::open(&path)
+        };
+        Self::build(path, storage, Some(locked), clock, options)
+    }
+
+    /// Opens a store above any storage, which `storage` opens (again, after it failed). `path` is for messages only;
+    /// keeping others away is up to the caller.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn open_on<S: StorageBackend>(
+        path: &Path,
+        storage: impl Fn() -> std::io::Result<S> + Send + Sync + 'static,
+        clock: Clock,
+        options: &Options,
+    ) -> Result<Self> {
+        Self::build(path.to_owned(), storage, None, clock, options)
+    }
+
+    fn build<S: StorageBackend>(
+        path: PathBuf,
+        storage: impl Fn() -> std::io::Result<S> + Send + Sync + 'static,
+        directory: Option<DataDir>,
+        clock: Clock,
+        options: &Options,
+    ) -> Result<Self> {
+        let page_cache_bytes = options.page_cache_bytes;
+        let open: Open = Box::new(move || {
+            let mut builder = Database::builder();
+            builder.set_cache_size(page_cache_bytes);
+            Ok(builder.create_with_backend(storage()?)?)
+        });
+        let database = open().map_err(|failure| failure.into_error(&path))?;
+        let revision = prepare(&database).map_err(|failure| failure.into_error(&path))?;
+        let shared = Arc::new(Shared {
+            clock,
+            path,
+            hub: Hub::new(revision),
+            database: RwLock::new(Some(database)),
+            open,
+            _directory: directory,
+        });
+        let writing = if options.writer_thread {
+            let (queue, jobs) = mpsc::channel(options.queue_max.max(1));
+            let thread_shared = Arc::clone(&shared);
+            let thread = std::thread::Builder::new().name("store-writer".into());
+            let thread = thread.spawn(move || writer::run(&thread_shared, jobs));
+            let thread = thread.map_err(|error| from_io(&shared.path, &error))?;
+            Writing::Thread { queue: Some(queue), thread: Some(thread) }
+        } else {
+            Writing::Caller(Mutex::new(()))
+        };
+        Ok(Self { shared, writing })
+    }
+
+    async fn ask(&self, request: Request) -> Result<Answer> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job { request, reply };
+        match &self.writing {
+            Writing::Thread { queue: Some(queue), .. } => {
+                queue.send(job).await.map_err(|_| Error::Closed)?;
+            }
+            Writing::Thread { queue: None, .. } => return Err(Error::Closed),
+            Writing::Caller(turn) => {
+                let _turn = turn.lock();
+                writer::perform(&self.shared, vec![job]);
+            }
+        }
+        answer.await.map_err(|_| Error::Closed)?
+    }
+}
+
+/// Makes the tables if they are not there; gives the current revision.
+fn prepare(database: &Database) -> std::result::Result<u64, Failure> {
+    let mut write = database.begin_write()?;
+    write.set_quick_repair(true);
+    let revision = {
+        write.open_table(LATEST)?;
+        write.open_table(LEASES)?;
+        let (log, meta) = (write.open_table(LOG)?, write.open_table(META)?);
+        let compacted = redb::ReadableTable::get(&meta, COMPACTED)?.map_or(0, |row| row.value());
+        tables::revision(&log, compacted)?
+    };
+    write.commit()?;
+    Ok(revision)
+}
+
+/// The bounds of history in a snapshot: compacted and newest revision.
+fn bounds(read: &ReadTransaction) -> std::result::Result<(u64, u64), Failure> {
+    let compacted = read.open_table(META)?.get(COMPACTED)?.map_or(0, |row| row.value());
+    Ok((compacted, tables::revision(&read.open_table(LOG)?, compacted)?))
+}
+
+fn list_in(
+    read: &ReadTransaction,
+    prefix: &str,
+    start_after: Option<&str>,
+    limit: usize,
+    at: Option<u64>,
+) -> std::result::Result<Result<Listing>, Failure> {
+    let (compacted, current) = bounds(read)?;
+    let revision = at.unwrap_or(current);
+    if revision > current {
+        return Ok(Err(Error::Future { requested: revision, current }));
+    }
+    if revision < compacted {
+        return Ok(Err(Error::Compacted { requested: revision, compacted }));
+    }
+    let undone = tables::undone(&read.open_table(LOG)?, prefix, revision)?;
+    let skip = start_after.filter(|after| *after >= prefix);
+    let behind = |key: &str| skip.is_none_or(|after| key > after);
+    let latest = read.open_table(LATEST)?;
+    let from = skip.unwrap_or(prefix);
+    let rows = match prefix_end(prefix) {
+        Some(end) if *from < *end => latest.range::<&str>(from..&*end)?,
+        Some(_) => latest.range::<&str>(from..from)?,
+        None => latest.range::<&str>(from..)?,
+    };
+    let wanted = if limit == 0 { usize::MAX } else { limit };
+    let mut past = undone.values().flatten().filter(|record| behind(&record.key)).cloned().peekable();
+    let (mut records, mut remaining): (Vec<Record>, u64) = (Vec::new(), 0);
+    for row in rows {
+        let (key, row) = row?;
+        let key = key.value();
+        while let Some(record) = past.next_if(|record| *record.key < *key) {
+            if records.len() < wanted { records.push(record) } else { remaining += 1 }
+        }
+        if !behind(key) || undone.contains_key(key) {
+            continue;
+        }
+        if records.len() < wanted {
+            records.push(tables::decode_latest(key, row.value())?.record);
+        } else {
+            remaining += 1;
+        }
+    }
+    for record in past {
+        if records.len() < wanted { records.push(record) } else { remaining += 1 }
+    }
+    Ok(Ok(Listing { records, revision, more: remaining > 0, remaining: Some(remaining) }))
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn revision(&self) -> Result<u64> {
+        Ok(self.shared.hub.progress())
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Record>> {
+        self.shared.read(|read| {
+            let row = read.open_table(LATEST)?.get(key)?;
+            Ok(row
+                .map(|row| tables::decode_latest(key, row.value()))
+                .transpose()?
+                .map(|latest| latest.record))
+        })
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        start_after: Option<&str>,
+        limit: usize,
+        at: Option<u64>,
+    ) -> Result<Listing> {
+        self.shared.read(|read| list_in(&read, prefix, start_after, limit, at))?
+    }
+
+    async fn transact(&self, transaction: Transaction) -> Result<Outcome> {
+        limits::check(&transaction)?;
+        match self.ask(Request::Transact(transaction)).await? {
+            Answer::Outcome(outcome) => Ok(outcome),
+            Answer::Compacted | Answer::Expired(_) => Err(Error::Closed),
+        }
+    }
+
+    async fn watch(&self, prefix: &str, after: u64) -> Result<WatchStream> {
+        // Opened first: what is committed from here on comes through the stream, what was before is in the snapshot.
+        let (mut stream, until) = self.shared.hub.open(prefix);
+        let events = self.shared.read(|read| {
+            let (compacted, _) = bounds(&read)?;
+            if after < compacted {
+                return Ok(Err(Error::Compacted { requested: after, compacted }));
+            }
+            let (latest, log) = (read.open_table(LATEST)?, read.open_table(LOG)?);
+            Ok(Ok(tables::replay(&latest, &log, prefix, after, until)?))
+        })??;
+        stream.prepend(vec![Batch { revision: until, events }]);
+        Ok(stream)
+    }
+
+    async fn compact(&self, revision: u64) -> Result<()> {
+        self.ask(Request::Compact(revision)).await.map(drop)
+    }
+
+    fn progress(&self) -> u64 {
+        self.shared.hub.progress()
+    }
+
+    async fn wait_progress(&self, revision: u64) {
+        self.shared.hub.wait(revision).await;
+    }
+
+    async fn expire(&self, now_s: u64) -> Result<usize> {
+        match self.ask(Request::Expire(now_s)).await? {
+            Answer::Expired(count) => Ok(count),
+            Answer::Outcome(_) | Answer::Compacted => Err(Error::Closed),
+        }
+    }
+
+    fn attach(&self, prefix: &str, sink: Weak<dyn Sink>) -> bool {
+        self.shared.hub.attach(prefix, sink);
+        true
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        if let Writing::Thread { queue, thread } = &mut self.writing {
+            // The writer finishes what waits, then ends.
+            drop(queue.take());
+            if let Some(Err(_)) = thread.take().map(JoinHandle::join) {
+                tracing::error!("store: the writer panicked");
+            }
+        }
+        self.shared.hub.close();
+    }
+}
