@@ -1,12 +1,14 @@
 //! What an authorizer is asked, and what it answers.
 
+use std::sync::Arc;
+
 use model::UserInfo;
 
 /// A request, as authorization sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attributes {
     /// Who asks.
-    pub user: UserInfo,
+    pub user: Arc<UserInfo>,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, `impersonate`, `bind`,
     /// `escalate`, `approve`, `sign` …; for other paths the lower-case HTTP method.
     pub verb: String,
@@ -27,9 +29,9 @@ pub struct Attributes {
     /// Path of a request that concerns no resource.
     pub path: String,
     /// Field selector of a list, watch or deletecollection, as given.
-    pub field_selector: String,
+    pub field_selector: Option<String>,
     /// Label selector, as given.
-    pub label_selector: String,
+    pub label_selector: Option<String>,
 }
 
 impl Attributes {
@@ -79,7 +81,12 @@ impl Decision {
     }
 
     /// No opinion.
-    pub fn none(reason: impl Into<String>) -> Self {
+    pub fn no_opinion(reason: impl Into<String>) -> Self {
         Self { allowed: false, denied: false, reason: reason.into() }
+    }
+
+    /// Refused, whatever others say.
+    pub fn deny(reason: impl Into<String>) -> Self {
+        Self { allowed: false, denied: true, reason: reason.into() }
     }
 }

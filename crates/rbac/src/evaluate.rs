@@ -159,9 +159,9 @@ impl Policy {
         });
         match (found, missing.as_slice()) {
             (Some(reason), _) => Decision::allow(reason),
-            (None, []) => Decision::none(""),
-            (None, [one]) => Decision::none(format!("RBAC: {one}")),
-            (None, many) => Decision::none(format!("RBAC: [{}]", many.join(", "))),
+            (None, []) => Decision::no_opinion(""),
+            (None, [one]) => Decision::no_opinion(format!("RBAC: {one}")),
+            (None, many) => Decision::no_opinion(format!("RBAC: [{}]", many.join(", "))),
         }
     }
 
@@ -262,7 +262,7 @@ mod tests {
         let mut words = text.split(' ');
         let verb = words.next().unwrap_or_default().to_owned();
         let target = words.next().unwrap_or_default();
-        let user = user.clone();
+        let user = std::sync::Arc::new(user.clone());
         if target.starts_with('/') {
             return Attributes { user, verb, path: target.into(), ..Attributes::default() };
         }

@@ -41,9 +41,9 @@ impl NodeGraph {
 
     /// Decides about a node's request; other users are not its business.
     pub fn decide(&self, request: &Attributes) -> Decision {
-        let Some(node) = request.user.node_name() else { return Decision::none("") };
+        let Some(node) = request.user.node_name() else { return Decision::no_opinion("") };
         if !request.resource_request {
-            return Decision::none("");
+            return Decision::no_opinion("");
         }
         match (request.group.as_str(), request.resource.as_str()) {
             ("", resource) if GRAPHED.contains(&resource) => self.decide_read(node, request),
@@ -56,7 +56,7 @@ impl NodeGraph {
 
     fn decide_read(&self, node: &str, request: &Attributes) -> Decision {
         let Some(resource) = GRAPHED.iter().find(|own| **own == request.resource) else {
-            return Decision::none("");
+            return Decision::no_opinion("");
         };
         let status_write = request.resource == "persistentvolumeclaims"
             && request.subresource == "status"
@@ -65,52 +65,57 @@ impl NodeGraph {
             return decide_by_rules(request);
         }
         if !matches!(request.verb.as_str(), "get" | "list" | "watch") {
-            return Decision::none("can only read resources of this type");
+            return Decision::no_opinion("can only read resources of this type");
         }
         if !request.subresource.is_empty() {
-            return Decision::none("cannot read subresource");
+            return Decision::no_opinion("cannot read subresource");
         }
-        let name = match (request.name.as_str(), request.field_selector.strip_prefix("metadata.name=")) {
+        let name = match (
+            request.name.as_str(),
+            request.field_selector.as_deref().and_then(|text| text.strip_prefix("metadata.name=")),
+        ) {
             ("", Some(name)) => name,
             (name, _) => name,
         };
         if name.is_empty() {
-            return Decision::none("No Object name found");
+            return Decision::no_opinion("No Object name found");
         }
         if self.refers(node, resource, &request.namespace, name) {
             return Decision::allow("");
         }
-        Decision::none(format!("no relationship found between node '{node}' and this object"))
+        Decision::no_opinion(format!("no relationship found between node '{node}' and this object"))
     }
 
     fn decide_token(&self, node: &str, request: &Attributes) -> Decision {
         if request.verb != "create" {
-            return Decision::none("can only create tokens for individual service accounts");
+            return Decision::no_opinion("can only create tokens for individual service accounts");
         }
         if self.refers(node, "serviceaccounts", &request.namespace, &request.name) {
             return Decision::allow("");
         }
-        Decision::none(format!("no relationship found between node '{node}' and this object"))
+        Decision::no_opinion(format!("no relationship found between node '{node}' and this object"))
     }
 }
 
 fn decide_lease(node: &str, request: &Attributes) -> Decision {
     let allowed = ["get", "create", "update", "patch", "delete"];
     if !allowed.contains(&request.verb.as_str()) {
-        return Decision::none("can only get, create, update, patch, or delete a node lease");
+        return Decision::no_opinion("can only get, create, update, patch, or delete a node lease");
     }
     if request.namespace != "kube-node-lease" {
-        return Decision::none("can only access leases in the \"kube-node-lease\" system namespace");
+        return Decision::no_opinion("can only access leases in the \"kube-node-lease\" system namespace");
     }
     if request.verb != "create" && request.name != node {
-        return Decision::none("can only access node lease with the same name as the requesting node");
+        return Decision::no_opinion("can only access node lease with the same name as the requesting node");
     }
     Decision::allow("")
 }
 
 fn decide_own_name(node: &str, request: &Attributes, what: &str) -> Decision {
     if request.verb != "create" && request.name != node {
-        return Decision::none(format!("can only access {what} with the same name as the requesting node"));
+        return Decision::no_opinion(format!(
+            "can only access {what} with the same name as the requesting node"
+        ));
     }
     Decision::allow("")
 }
@@ -118,7 +123,7 @@ fn decide_own_name(node: &str, request: &Attributes, what: &str) -> Decision {
 /// The rules of `system:node`, which bind no one (the Node authorizer applies them itself).
 fn decide_by_rules(request: &Attributes) -> Decision {
     let Some(role) = CLUSTER_ROLES.iter().find(|role| role.name == "system:node") else {
-        return Decision::none("");
+        return Decision::no_opinion("");
     };
     let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
     let covers = role.rules.iter().any(|rule| {
@@ -131,7 +136,7 @@ fn decide_by_rules(request: &Attributes) -> Decision {
         };
         rule.covers(request)
     });
-    if covers { Decision::allow("") } else { Decision::none("") }
+    if covers { Decision::allow("") } else { Decision::no_opinion("") }
 }
 
 /// Adds what a Pod refers to.
@@ -196,7 +201,7 @@ mod tests {
                 "spec": {"nodeName": "n1", "volumes": [{"secret": {"secretName": "s4"}}]}}),
         ];
         let graph = NodeGraph::new(&pods);
-        let user = UserInfo::authenticated("system:node:n1", &["system:nodes"]);
+        let user = std::sync::Arc::new(UserInfo::authenticated("system:node:n1", &["system:nodes"]));
         let check = |verb: &str, group: &str, resource: &str, namespace: &str, name: &str, allowed: bool| {
             let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
             let request = Attributes {
