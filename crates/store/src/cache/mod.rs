@@ -187,6 +187,11 @@ impl<D: Decode> Cache<D> {
         self.state.read().last.max(progress)
     }
 
+    /// The revision of the newest change under the prefix: what was computed from its entries holds while this stays.
+    pub fn last_change(&self) -> u64 {
+        self.state.read().last
+    }
+
     /// The current entry of a key.
     pub fn get(&self, key: &str) -> Option<Arc<Entry<D::Object>>> {
         self.state.read().objects.get(key).cloned()
