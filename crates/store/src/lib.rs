@@ -9,8 +9,11 @@ pub mod datadir;
 pub mod embedded;
 mod error;
 mod limits;
+pub mod maintenance;
 pub mod memory;
 mod record;
+#[cfg(feature = "testing")]
+pub mod suite;
 pub mod watch;
 
 use async_trait::async_trait;
