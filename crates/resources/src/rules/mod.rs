@@ -1,6 +1,8 @@
 //! What a kind adds to the generic pipeline: defaults, what create and update may touch, validation, warnings and
 //! selectable fields. Everything here is pure: a tree goes in, a changed tree or a list of errors comes out.
 
+pub mod table;
+
 use serde_json::Value;
 
 use crate::field::Errors;
