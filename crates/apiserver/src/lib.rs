@@ -3,4 +3,5 @@
 pub mod admission;
 pub mod authentication;
 pub mod authorization;
+pub mod bootstrap;
 pub mod seams;
