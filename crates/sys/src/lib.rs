@@ -7,6 +7,7 @@ pub mod epoll;
 pub mod memfd;
 pub mod mount;
 pub mod namespace;
+pub mod netns;
 pub mod path;
 pub mod process;
 pub mod pty;
