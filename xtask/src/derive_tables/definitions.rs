@@ -39,7 +39,12 @@ pub fn render(swagger: &Value, protobuf: &Value) -> anyhow::Result<String> {
     let index: BTreeMap<&str, usize> = definitions.keys().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
     let mut out = String::from(
         "//! Every definition of upstream's OpenAPI document, sorted by name.\n\n\
-         use crate::schema::table::{Definition, Field, Merge, Omit::*, Type::*};\n\n",
+         use crate::schema::table::{Definition, Field, Merge, Omit, Omit::*, Type, Type::*};\n\n\
+         const P: bool = true;\nconst V: bool = false;\nconst R: bool = true;\nconst O: bool = false;\n\n\
+         #[allow(clippy::too_many_arguments)]\n\
+         const fn f(name: &'static str, go_type: &'static str, embedded: &'static str, ty: Type, pointer: bool, omit: Omit, \
+         required: bool, number: u16, merge: Option<&'static Merge>) -> Field {\n    \
+         Field { name, go_type, embedded, ty, pointer, omit, required, number, merge }\n}\n\n",
     );
     let mut merges = BTreeSet::new();
     let mut body = String::new();
@@ -53,18 +58,18 @@ pub fn render(swagger: &Value, protobuf: &Value) -> anyhow::Result<String> {
             let merge = merge(schema);
             writeln!(
                 rendered,
-                "Field{{name:{:?},go_type:{:?},embedded:{:?},ty:{},pointer:{},omit:{},required:{},number:{},merge:{}}},",
+                "f({:?},{:?},{:?},{},{},{},{},{},{}),",
                 fact.name,
                 fact.go_type.trim_start_matches('*'),
                 fact.embedded,
                 render_type(schema, fact.go_type, &index)?,
-                fact.go_type.starts_with('*'),
+                if fact.go_type.starts_with('*') { "P" } else { "V" },
                 match fact.omit {
                     "-" => "Never",
                     "z" => "Zero",
                     _ => "Empty",
                 },
-                required.contains(fact.name),
+                if required.contains(fact.name) { "R" } else { "O" },
                 numbers.get(fact.name).copied().unwrap_or(0),
                 merge.as_ref().map_or("None".to_owned(), |merge| format!("Some(&{})", merge_name(merge))),
             )?;
@@ -159,8 +164,8 @@ fn elem(go_type: &str) -> &str {
 }
 
 fn numbers<'a>(protobuf: &'a Value, name: &str) -> BTreeMap<&'a str, u64> {
-    let message = name.strip_prefix("io.").unwrap_or(name);
-    let fields = protobuf["messages"][message].as_array().into_iter().flatten();
+    let message = name.replacen("io.k8s.", "k8s.io.", 1).replace('-', "_");
+    let fields = protobuf["messages"][message.as_str()].as_array().into_iter().flatten();
     fields.filter_map(|field| Some((field["name"].as_str()?, field["number"].as_u64()?))).collect()
 }
 

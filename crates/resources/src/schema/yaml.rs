@@ -18,16 +18,22 @@ pub fn to_tree(text: &[u8]) -> Result<(Value, Option<String>), String> {
 }
 
 fn read(text: &str, duplicates: DuplicateKeyPolicy) -> Result<Value, serde_saphyr::Error> {
-    let options = serde_saphyr::options! { duplicate_keys: duplicates };
+    let options = serde_saphyr::options! {
+        duplicate_keys: duplicates,
+        legacy_octal_numbers: true,
+        with_snippet: false,
+    };
     serde_saphyr::from_str_with_options(text, options)
 }
 
 /// `line 3: key "a" already set in map`.
 fn duplicate(error: &serde_saphyr::Error) -> String {
-    let text = error.to_string();
-    let key = text.split(['\'', '"', '`']).nth(1).unwrap_or_default().to_owned();
+    let key = match error {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => key.as_str(),
+        _ => "",
+    };
     let line = error.location().map_or(0, |location| location.line());
-    format!("line {line}: key {} already set in map", super::strict::quote(&key))
+    format!("line {line}: key {} already set in map", super::strict::quote(key))
 }
 
 fn first_line(error: &serde_saphyr::Error) -> String {
@@ -45,7 +51,7 @@ mod tests {
         for (text, want) in [
             ("a: 1\nb: [x, 'y']\n", json!({"a": 1, "b": ["x", "y"]})),
             ("a: yes\nb: \"yes\"\nc: ~\nd: null\n", json!({"a": true, "b": "yes", "c": null, "d": null})),
-            ("1: x\ntrue: y\n", json!({"1": "x", "true": "y"})),
+            ("1: x\ntrue: z\n", json!({"1": "x", "true": "z"})),
             ("a: 0644\nb: 1.5\nc: 1e3\n", json!({"a": 420, "b": 1.5, "c": 1000.0})),
             ("a: &x {k: v}\nb: *x\n", json!({"a": {"k": "v"}, "b": {"k": "v"}})),
             ("a: |\n  one\n  two\n", json!({"a": "one\ntwo\n"})),
