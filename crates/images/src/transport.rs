@@ -1,0 +1,8 @@
+//! t
+/// T
+pub struct Transport;
+impl Transport {
+    pub fn new() -> Self {
+        Self
+    }
+}
