@@ -1,5 +1,5 @@
-//! Connecting one sandbox: the veth pair is made by one request with its other end already in the Pod's namespace and
-//! up; addresses and routes follow by a second, from a socket opened in there. No process, no name lookup in between.
+//! Connecting one sandbox: the veth pair is made by one request with its other end already in the Pod's
+//! namespace; addresses and routes follow by a second send, from a socket opened in there. No process, no name lookup in between.
 
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;

@@ -140,7 +140,8 @@ pub struct VethPair<'a> {
     pub mtu: u32,
 }
 
-/// Creates a veth pair: this end up and on the bridge, the other end up in its namespace.
+/// Creates a veth pair: this end up and on the bridge, the other end down in its namespace (the kernel cannot bring
+/// that up before the two are tied together).
 pub fn create_veth(pair: &VethPair<'_>) -> Message {
     let descriptor = u32::try_from(pair.namespace.as_raw_fd()).unwrap_or(u32::MAX);
     Message::new(NEW_LINK, CREATE | EXCLUSIVE, &link_header(0, true))
@@ -150,7 +151,7 @@ pub fn create_veth(pair: &VethPair<'_>) -> Message {
         .nest(LINK_INFO, |info| {
             info.text(INFO_KIND, "veth").nest(INFO_DATA, |data| {
                 data.nest(VETH_PEER, |peer| {
-                    peer.raw(&link_header(0, true))
+                    peer.raw(&link_header(0, false))
                         .text(LINK_NAME, pair.pod_name)
                         .bytes(LINK_HARDWARE_ADDRESS, &pair.pod_hardware_address)
                         .number(LINK_MTU, pair.mtu)
