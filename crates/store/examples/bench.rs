@@ -59,7 +59,10 @@ async fn writes(store: &Arc<dyn Store>, writers: usize, total: usize) {
             for index in 0..total / writers {
                 let value = Bytes::from(vec![b'x'; VALUE_BYTES]);
                 let begun = Instant::now();
-                store.transact(Transaction::create(key(writers, writer, index), value)).await.expect("a write");
+                store
+                    .transact(Transaction::create(key(writers, writer, index), value))
+                    .await
+                    .expect("a write");
                 times.push(begun.elapsed());
             }
             times

@@ -5,6 +5,7 @@
 //! fails or is full, redb refuses everything until it is opened anew; that happens with the next request, so reads go
 //! on and writes resume by themselves.
 
+mod queue;
 mod storage;
 mod tables;
 mod writer;
@@ -17,7 +18,7 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, StorageError};
 use stdx::clock::Clock;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 pub use storage::FileStorage;
 
@@ -26,6 +27,7 @@ use crate::watch::Hub;
 use crate::{
     Batch, Error, Listing, Outcome, Record, Result, Sink, Store, Transaction, WatchStream, limits, prefix_end,
 };
+use queue::Queue;
 use tables::{COMPACTED, LATEST, LEASES, LOG, META};
 use writer::{Answer, Job, Request};
 
@@ -56,7 +58,7 @@ pub struct EmbeddedStore {
 }
 
 enum Writing {
-    Thread { queue: Option<mpsc::Sender<Job>>, thread: Option<JoinHandle<()>> },
+    Thread { queue: Arc<Queue>, thread: Option<JoinHandle<()>> },
     Caller(Mutex<()>),
 }
 
@@ -196,12 +198,14 @@ impl EmbeddedStore {
             _directory: directory,
         });
         let writing = if options.writer_thread {
-            let (queue, jobs) = mpsc::channel(options.queue_max.max(1));
-            let thread_shared = Arc::clone(&shared);
-            let thread = std::thread::Builder::new().name("store-writer".into());
-            let thread = thread.spawn(move || writer::run(&thread_shared, jobs));
+            let queue = Arc::new(Queue::new(options.queue_max));
+            let run = {
+                let (shared, queue) = (Arc::clone(&shared), Arc::clone(&queue));
+                move || writer::run(&shared, &queue)
+            };
+            let thread = std::thread::Builder::new().name("store-writer".into()).spawn(run);
             let thread = thread.map_err(|error| from_io(&shared.path, &error))?;
-            Writing::Thread { queue: Some(queue), thread: Some(thread) }
+            Writing::Thread { queue, thread: Some(thread) }
         } else {
             Writing::Caller(Mutex::new(()))
         };
@@ -212,10 +216,11 @@ impl EmbeddedStore {
         let (reply, answer) = oneshot::channel();
         let job = Job { request, reply };
         match &self.writing {
-            Writing::Thread { queue: Some(queue), .. } => {
-                queue.send(job).await.map_err(|_| Error::Closed)?;
+            Writing::Thread { queue, .. } => {
+                if !queue.push(job).await {
+                    return Err(Error::Closed);
+                }
             }
-            Writing::Thread { queue: None, .. } => return Err(Error::Closed),
             Writing::Caller(turn) => {
                 let _turn = turn.lock();
                 writer::perform(&self.shared, vec![job]);
@@ -267,16 +272,16 @@ fn list_in(
     let latest = read.open_table(LATEST)?;
     let from = skip.unwrap_or(prefix);
     let rows = match prefix_end(prefix) {
-        Some(end) if *from < *end => latest.range::<&str>(from..&*end)?,
-        Some(_) => latest.range::<&str>(from..from)?,
-        None => latest.range::<&str>(from..)?,
+        Some(end) if *from < *end => latest.range::<&[u8]>(from.as_bytes()..end.as_bytes())?,
+        Some(_) => latest.range::<&[u8]>(from.as_bytes()..from.as_bytes())?,
+        None => latest.range::<&[u8]>(from.as_bytes()..)?,
     };
     let wanted = if limit == 0 { usize::MAX } else { limit };
     let mut past = undone.values().flatten().filter(|record| behind(&record.key)).cloned().peekable();
     let (mut records, mut remaining): (Vec<Record>, u64) = (Vec::new(), 0);
     for row in rows {
         let (key, row) = row?;
-        let key = key.value();
+        let key = tables::text(key.value())?;
         while let Some(record) = past.next_if(|record| *record.key < *key) {
             if records.len() < wanted { records.push(record) } else { remaining += 1 }
         }
@@ -284,7 +289,7 @@ fn list_in(
             continue;
         }
         if records.len() < wanted {
-            records.push(tables::decode_latest(key, row.value())?.record);
+            records.push(tables::decode_latest(key.into(), row.value())?.record);
         } else {
             remaining += 1;
         }
@@ -303,9 +308,9 @@ impl Store for EmbeddedStore {
 
     async fn get(&self, key: &str) -> Result<Option<Record>> {
         self.shared.read(|read| {
-            let row = read.open_table(LATEST)?.get(key)?;
+            let row = read.open_table(LATEST)?.get(key.as_bytes())?;
             Ok(row
-                .map(|row| tables::decode_latest(key, row.value()))
+                .map(|row| tables::decode_latest(key.into(), row.value()))
                 .transpose()?
                 .map(|latest| latest.record))
         })
@@ -373,7 +378,7 @@ impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         if let Writing::Thread { queue, thread } = &mut self.writing {
             // The writer finishes what waits, then ends.
-            drop(queue.take());
+            queue.close();
             if let Some(Err(_)) = thread.take().map(JoinHandle::join) {
                 tracing::error!("store: the writer panicked");
             }

@@ -12,12 +12,12 @@ use redb::{ReadableTable, StorageError, TableDefinition};
 
 use crate::{Event, EventKind, Record};
 
-/// Key → created, modified, expiry (0: none), value.
-pub(super) const LATEST: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("latest");
+/// Key → created, modified, expiry (0: none), value. Keys are bytes, which compare faster than text.
+pub(super) const LATEST: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("latest");
 /// Revision and place within it → operation, key, the record replaced.
 pub(super) const LOG: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("log");
 /// Expiry in seconds of Unix time and key.
-pub(super) const LEASES: TableDefinition<'static, (u64, &str), ()> = TableDefinition::new("leases");
+pub(super) const LEASES: TableDefinition<'static, (u64, &[u8]), ()> = TableDefinition::new("leases");
 /// Names of numbers.
 pub(super) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 
@@ -48,16 +48,18 @@ fn number(row: &[u8], at: usize) -> Result<u64, StorageError> {
     bytes.map(u64::from_le_bytes).ok_or_else(|| StorageError::Corrupted("a row is too short".into()))
 }
 
-/// The revision that wrote a row of `latest`.
-pub(super) fn modified(row: &[u8]) -> Result<u64, StorageError> {
-    number(row, 8)
+/// A key's text.
+pub(super) fn text(key: &[u8]) -> Result<&str, StorageError> {
+    std::str::from_utf8(key).map_err(|_| StorageError::Corrupted("a key is not text".into()))
 }
 
-pub(super) fn decode_latest(key: &str, row: &[u8]) -> Result<Latest, StorageError> {
+pub(super) fn decode_latest(key: Arc<str>, row: &[u8]) -> Result<Latest, StorageError> {
     let (created, modified, expires_s) = (number(row, 0)?, number(row, 8)?, number(row, 16)?);
     let value = Bytes::copy_from_slice(&row[HEADER_BYTES..]);
-    let record = Record { key: key.into(), value, created, modified };
-    Ok(Latest { record, expires_s: Some(expires_s).filter(|at_s| *at_s > 0) })
+    Ok(Latest {
+        record: Record { key, value, created, modified },
+        expires_s: Some(expires_s).filter(|at_s| *at_s > 0),
+    })
 }
 
 /// A row of `log`.
@@ -131,7 +133,7 @@ pub(super) fn undone(
 /// The events under `prefix` after `after`, up to and including `until`: read backwards, because a change's new value
 /// is what the next change replaced, or the present one.
 pub(super) fn replay(
-    latest: &impl ReadableTable<&'static str, &'static [u8]>,
+    latest: &impl ReadableTable<&'static [u8], &'static [u8]>,
     log: &impl ReadableTable<(u64, u32), &'static [u8]>,
     prefix: &str,
     after: u64,
@@ -146,8 +148,11 @@ pub(super) fn replay(
         let record = match replaced.insert(Arc::clone(&key), previous.clone()) {
             Some(record) => record,
             None => {
-                let present = latest.get(&*key)?;
-                present.map(|row| decode_latest(&key, row.value())).transpose()?.map(|latest| latest.record)
+                let present = latest.get(key.as_bytes())?;
+                present
+                    .map(|row| decode_latest(Arc::clone(&key), row.value()))
+                    .transpose()?
+                    .map(|latest| latest.record)
             }
         };
         let kind = match record {

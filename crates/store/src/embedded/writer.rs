@@ -4,17 +4,12 @@
 use std::sync::Arc;
 
 use redb::{ReadableTable, Table, WriteTransaction};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::tables::{self, COMPACTED, LATEST, LEASES, LOG, META};
+use super::queue::Queue;
+use super::tables::{self, COMPACTED, LATEST, LEASES, LOG, Latest, META};
 use super::{Failure, Shared};
-use crate::{Error, Event, EventKind, Operation, Outcome, Record, Result, Transaction};
-
-/// Requests that may be committed together.
-const GROUP_MAX: usize = 512;
-
-/// Bytes of requests that may be committed together.
-const GROUP_BYTES_MAX: usize = 8 << 20;
+use crate::{Condition, Error, Event, EventKind, Operation, Outcome, Record, Result, Transaction};
 
 /// Work for the writer.
 pub(super) enum Request {
@@ -37,7 +32,8 @@ pub(super) struct Job {
 }
 
 impl Job {
-    fn bytes(&self) -> usize {
+    /// The bytes of its values.
+    pub(super) fn bytes(&self) -> usize {
         let Request::Transact(transaction) = &self.request else { return 0 };
         let value = |operation: &Operation| match operation {
             Operation::Put { value, .. } => value.len(),
@@ -47,16 +43,11 @@ impl Job {
     }
 }
 
-/// Runs until the store is dropped.
-pub(super) fn run(shared: &Shared, mut queue: mpsc::Receiver<Job>) {
-    while let Some(job) = queue.blocking_recv() {
-        let mut bytes = job.bytes();
-        let mut group = vec![job];
-        while group.len() < GROUP_MAX && bytes < GROUP_BYTES_MAX {
-            let Ok(job) = queue.try_recv() else { break };
-            bytes += job.bytes();
-            group.push(job);
-        }
+/// Runs until the queue is closed.
+pub(super) fn run(shared: &Shared, queue: &Queue) {
+    let mut last = 1;
+    while let Some(group) = queue.take(last) {
+        last = group.len();
         perform(shared, group);
     }
 }
@@ -116,58 +107,71 @@ fn commit(
 
 /// The tables during one database transaction.
 struct Group<'write> {
-    latest: Table<'write, &'static str, &'static [u8]>,
+    write: &'write WriteTransaction,
+    latest: Table<'write, &'static [u8], &'static [u8]>,
     log: Table<'write, (u64, u32), &'static [u8]>,
-    leases: Table<'write, (u64, &'static str), ()>,
-    meta: Table<'write, &'static str, u64>,
     now_s: u64,
     revision: u64,
     compacted: u64,
     events: Vec<Event>,
 }
 
+type Attempt<T> = std::result::Result<T, Failure>;
+
 impl<'write> Group<'write> {
-    fn open(shared: &Shared, write: &'write WriteTransaction) -> std::result::Result<Self, Failure> {
-        let (log, meta) = (write.open_table(LOG)?, write.open_table(META)?);
-        let compacted = meta.get(COMPACTED)?.map_or(0, |row| row.value());
+    fn open(shared: &Shared, write: &'write WriteTransaction) -> Attempt<Self> {
+        let log = write.open_table(LOG)?;
+        let compacted = write.open_table(META)?.get(COMPACTED)?.map_or(0, |row| row.value());
         Ok(Self {
+            write,
             latest: write.open_table(LATEST)?,
-            leases: write.open_table(LEASES)?,
             now_s: crate::memory::now_s(&shared.clock),
             revision: tables::revision(&log, compacted)?,
             compacted,
             events: Vec::new(),
             log,
-            meta,
         })
     }
 
-    fn record(&self, key: &str) -> std::result::Result<Option<tables::Latest>, Failure> {
-        let row = self.latest.get(key)?;
-        Ok(row.map(|row| tables::decode_latest(key, row.value())).transpose()?)
+    fn find(&self, key: &str) -> Attempt<Option<Latest>> {
+        let row = self.latest.get(key.as_bytes())?;
+        Ok(row.map(|row| tables::decode_latest(key.into(), row.value())).transpose()?)
     }
 
-    fn transact(&mut self, transaction: Transaction) -> std::result::Result<Result<Outcome>, Failure> {
-        for condition in &transaction.conditions {
-            let row = self.latest.get(condition.key.as_str())?;
-            let modified = row.map(|row| tables::modified(row.value())).transpose()?;
-            if !condition.expect.holds(modified) {
-                let observed = transaction.conditions.iter().map(|condition| self.record(&condition.key));
-                let observed = observed.map(|found| Ok(found?.map(|latest| latest.record)));
-                let observed = observed.collect::<std::result::Result<_, Failure>>()?;
-                return Ok(Ok(Outcome::Conflict { observed }));
-            }
+    fn transact(&mut self, transaction: Transaction) -> Attempt<Result<Outcome>> {
+        let Transaction { conditions, operations } = transaction;
+        let mut found = Vec::with_capacity(conditions.len());
+        for condition in &conditions {
+            found.push(self.find(&condition.key)?);
         }
-        self.apply(transaction.operations)?;
+        let holds = |(condition, found): (&Condition, &Option<Latest>)| {
+            condition.expect.holds(found.as_ref().map(|latest| latest.record.modified))
+        };
+        if !conditions.iter().zip(&found).all(holds) {
+            let observed = found.into_iter().map(|found| found.map(|latest| latest.record)).collect();
+            return Ok(Ok(Outcome::Conflict { observed }));
+        }
+        // What a condition has looked up need not be looked up again (nor does an operation repeat a key).
+        let mut found: Vec<_> =
+            conditions.iter().map(|condition| condition.key.as_str()).zip(found).collect();
+        let mut present = Vec::with_capacity(operations.len());
+        for operation in &operations {
+            let known = found.iter().position(|(key, _)| *key == operation.key());
+            present.push(match known {
+                Some(known) => found.swap_remove(known).1,
+                None => self.find(operation.key())?,
+            });
+        }
+        self.apply(operations.into_iter().zip(present))?;
         Ok(Ok(Outcome::Committed { revision: self.revision }))
     }
 
-    /// Performs operations at the next revision, if they change anything.
-    fn apply(&mut self, operations: Vec<Operation>) -> std::result::Result<(), Failure> {
+    /// Performs operations, each with what its key holds, at the next revision, if they change anything.
+    fn apply(&mut self, operations: impl Iterator<Item = (Operation, Option<Latest>)>) -> Attempt<()> {
         let revision = self.revision + 1;
         let mut ordinal = 0;
-        for operation in operations {
-            if let Some(event) = self.operate(revision, operation)? {
+        for (operation, found) in operations {
+            if let Some(event) = self.operate(revision, operation, found)? {
                 self.log.insert((revision, ordinal), tables::encode_undo(&event).as_slice())?;
                 self.events.push(event);
                 ordinal += 1;
@@ -183,10 +187,10 @@ impl<'write> Group<'write> {
         &mut self,
         revision: u64,
         operation: Operation,
-    ) -> std::result::Result<Option<Event>, Failure> {
-        let found = self.record(operation.key())?;
+        found: Option<Latest>,
+    ) -> Attempt<Option<Event>> {
         if let Some(at_s) = found.as_ref().and_then(|latest| latest.expires_s) {
-            self.leases.remove((at_s, operation.key()))?;
+            self.write.open_table(LEASES)?.remove((at_s, operation.key().as_bytes()))?;
         }
         let previous = found.map(|latest| latest.record);
         match operation {
@@ -194,48 +198,51 @@ impl<'write> Group<'write> {
                 let created = previous.as_ref().map_or(revision, |record| record.created);
                 let expires_s = lease_ttl_s.map(|ttl_s| self.now_s.saturating_add(ttl_s).max(1));
                 if let Some(at_s) = expires_s {
-                    self.leases.insert((at_s, key.as_str()), ())?;
+                    self.write.open_table(LEASES)?.insert((at_s, key.as_bytes()), ())?;
                 }
                 let row = tables::encode_latest(created, revision, expires_s, &value);
-                self.latest.insert(key.as_str(), row.as_slice())?;
+                self.latest.insert(key.as_bytes(), row.as_slice())?;
                 let key: Arc<str> = key.into();
                 let record = Record { key: Arc::clone(&key), value, created, modified: revision };
                 Ok(Some(Event { revision, key, kind: EventKind::Put { record, previous } }))
             }
             Operation::Delete { key } => {
                 let Some(previous) = previous else { return Ok(None) };
-                self.latest.remove(key.as_str())?;
+                self.latest.remove(key.as_bytes())?;
                 let kind = EventKind::Delete { previous: Some(previous) };
                 Ok(Some(Event { revision, key: key.into(), kind }))
             }
         }
     }
 
-    fn compact(&mut self, revision: u64) -> std::result::Result<Result<()>, Failure> {
+    fn compact(&mut self, revision: u64) -> Attempt<Result<()>> {
         if revision > self.revision {
             return Ok(Err(Error::Future { requested: revision, current: self.revision }));
         }
         if revision <= self.compacted {
             return Ok(Err(Error::Compacted { requested: revision, compacted: self.compacted }));
         }
-        self.meta.insert(COMPACTED, revision)?;
+        self.write.open_table(META)?.insert(COMPACTED, revision)?;
         self.compacted = revision;
         self.log.retain_in(..(revision + 1, 0), |_, _| false)?;
         Ok(Ok(()))
     }
 
-    fn expire(&mut self, now_s: u64) -> std::result::Result<usize, Failure> {
+    fn expire(&mut self, now_s: u64) -> Attempt<usize> {
         let mut count = 0;
         loop {
             let mut due = Vec::new();
-            for row in self.leases.range(..(now_s.saturating_add(1), ""))?.take(crate::OPERATIONS_MAX) {
-                due.push(Operation::Delete { key: row?.0.value().1.to_owned() });
+            let end: (u64, &[u8]) = (now_s.saturating_add(1), &[]);
+            for row in self.write.open_table(LEASES)?.range(..end)?.take(crate::OPERATIONS_MAX) {
+                let row = row?.0;
+                let key = tables::text(row.value().1)?;
+                due.push((Operation::Delete { key: key.to_owned() }, self.find(key)?));
             }
             if due.is_empty() {
                 return Ok(count);
             }
             count += due.len();
-            self.apply(due)?;
+            self.apply(due.into_iter())?;
         }
     }
 }
