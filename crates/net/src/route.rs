@@ -55,6 +55,10 @@ const ROUTE_MULTIPATH: u16 = 9;
 const ROUTE_TABLE: u16 = 15;
 const TABLE_MAIN: u8 = 254;
 const PROTOCOL_STATIC: u8 = 4;
+/// What routes added by hand carry; `ip route` does not show it.
+const PROTOCOL_BOOT: u8 = 3;
+/// Offset of the protocol in `rtmsg`.
+const ROUTE_PROTOCOL_AT: usize = 5;
 const SCOPE_UNIVERSE: u8 = 0;
 const SCOPE_LINK: u8 = 253;
 const TYPE_UNICAST: u8 = 1;
@@ -206,7 +210,8 @@ pub fn add_address(index: u32, address: IpAddr, prefix: u8) -> Message {
 
 /// A default route by a gateway that need not be in any block of the link's addresses.
 pub fn add_default_route(index: u32, gateway: IpAddr) -> Message {
-    let header = route_header(Family::of(gateway).number(), 0, SCOPE_UNIVERSE, ON_LINK);
+    let mut header = route_header(Family::of(gateway).number(), 0, SCOPE_UNIVERSE, ON_LINK);
+    header[ROUTE_PROTOCOL_AT] = PROTOCOL_BOOT;
     Message::new(NEW_ROUTE, CREATE | REPLACE, &header)
         .bytes(ROUTE_GATEWAY, &octets(gateway))
         .number(ROUTE_LINK, index)

@@ -18,7 +18,7 @@ pub fn prepare_host(bridge: &str, families: &[Family]) -> Result<()> {
                 set("ipv4/ip_forward", "1")?;
                 // Host ports asked for at 127.0.0.1 leave by the bridge with a source that is masqueraded on the way.
                 set(&format!("ipv4/conf/{bridge}/route_localnet"), "1")?;
-                set(&format!("ipv4/conf/{bridge}/send_redirects"), "0")?;
+                stop_redirects(bridge);
                 // Strict reverse path filtering is right on the bridge: every Pod's route leads back by it.
             }
             Family::Ipv6 => {
@@ -30,6 +30,17 @@ pub fn prepare_host(bridge: &str, families: &[Family]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Pods reach each other through the host; it must not tell them of a shorter way, and the kernel's budget for such
+/// messages is the one that refusals ("port unreachable") are sent from. `all` and the link's own setting are or-ed:
+/// other links keep their own. Where it cannot be set, a packet rule drops the messages.
+fn stop_redirects(bridge: &str) {
+    for name in ["all", bridge] {
+        if let Err(error) = set(&format!("ipv4/conf/{name}/send_redirects"), "0") {
+            tracing::debug!(%error, "ICMP redirects stay on");
+        }
+    }
 }
 
 /// A host that starts to forward IPv6 stops to hear router advertisements unless told otherwise, and would lose its
