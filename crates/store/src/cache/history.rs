@@ -54,9 +54,12 @@ pub(super) async fn resume<D: Decode>(cache: &Arc<Cache<D>>, prefix: &str, after
     Err(Error::Compacted { requested: after, compacted: cache.current_revision() })
 }
 
+/// Decoded entries by key and revision.
+type Known<O> = HashMap<(Arc<str>, u64), Arc<Entry<O>>>;
+
 /// Decodes past events; each entry once, though it is one event's current and the next one's previous.
 fn decode<D: Decode>(cache: &Cache<D>, events: &[Event]) -> Result<Vec<Arc<Change<D::Object>>>> {
-    let mut known: HashMap<(Arc<str>, u64), Arc<Entry<D::Object>>> = HashMap::new();
+    let mut known: Known<D::Object> = HashMap::new();
     let mut entry = |record: &Record, revision: u64| {
         let slot = (Arc::clone(&record.key), revision);
         if let Some(entry) = known.get(&slot) {
