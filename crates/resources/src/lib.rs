@@ -5,6 +5,7 @@ pub mod columns;
 pub mod convert;
 pub mod field;
 mod generated;
+pub mod patch;
 pub mod registry;
 pub mod row;
 pub mod rules;

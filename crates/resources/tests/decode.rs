@@ -10,7 +10,8 @@ fn pod() -> GroupVersionKind {
 
 fn read(kind: &GroupVersionKind, definition_name: &str, body: &str) -> Result<(Value, Vec<String>), String> {
     let expected = decode::Expected { kind, definition: definition(definition_name) };
-    let decoded = decode::decode(&expected, Format::Json, body.as_bytes()).map_err(|status| status.message)?;
+    let decoded =
+        decode::decode(&expected, Format::Json, body.as_bytes()).map_err(|status| status.message)?;
     let warnings = decoded.judge(FieldValidation::Strict, kind).map_err(|status| status.message)?;
     Ok((decoded.object, warnings))
 }

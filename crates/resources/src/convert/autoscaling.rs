@@ -72,7 +72,9 @@ pub fn to_v1(object: &mut Value) {
     drop_annotations(object);
     let metrics = take_list(object, &["spec", "metrics"]);
     let (cpu, others): (Vec<Value>, Vec<Value>) = metrics.into_iter().partition(is_cpu_utilization);
-    if let Some(target) = cpu.last().and_then(|metric| metric.integer(&["resource", "target", "averageUtilization"])) {
+    if let Some(target) =
+        cpu.last().and_then(|metric| metric.integer(&["resource", "target", "averageUtilization"]))
+    {
         object.set(&["spec", "targetCPUUtilizationPercentage"], target);
     }
     let current = take_list(object, &["status", "currentMetrics"]);
@@ -82,7 +84,9 @@ pub fn to_v1(object: &mut Value) {
             object.set(&["status", "currentCPUUtilizationPercentage"], now);
         }
     }
-    let down = |list: Vec<Value>, table| Value::Array(list.iter().map(|metric| metric_down(metric, table)).collect());
+    let down = |list: Vec<Value>, table| {
+        Value::Array(list.iter().map(|metric| metric_down(metric, table)).collect())
+    };
     annotate(object, METRICS, down(others, SPEC));
     annotate(object, CURRENT_METRICS, down(current, STATUS));
     let behavior = object.unset(&["spec", "behavior"]).map(|value| recase(&value, char::to_ascii_uppercase));
@@ -100,7 +104,9 @@ pub fn to_v2(object: &mut Value) {
         list.iter().flat_map(|list| list.items(&[])).map(|metric| metric_up(metric, table)).collect()
     };
     let mut metrics = up(annotation(object, METRICS), SPEC);
-    if let Some(target) = object.unset(&["spec", "targetCPUUtilizationPercentage"]).filter(|target| !target.is_null()) {
+    if let Some(target) =
+        object.unset(&["spec", "targetCPUUtilizationPercentage"]).filter(|target| !target.is_null())
+    {
         let target = json!({"type": "Utilization", "averageUtilization": target});
         metrics.push(json!({"type": "Resource", "resource": {"name": "cpu", "target": target}}));
     }
@@ -113,7 +119,9 @@ pub fn to_v2(object: &mut Value) {
     let utilization = object.unset(&["status", "currentCPUUtilizationPercentage"]);
     let mut current = up(annotation(object, CURRENT_METRICS), STATUS);
     if let Some(now) = utilization.filter(|now| current.is_empty() && !now.is_null()) {
-        current = vec![json!({"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": now}}})];
+        current = vec![
+            json!({"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": now}}}),
+        ];
     }
     if !current.is_empty() {
         object.set(&["status", "currentMetrics"], current);
@@ -207,7 +215,8 @@ fn recase(value: &Value, first: fn(&char) -> char) -> Value {
             .filter(|(_, value)| !value.is_null())
             .map(|(name, value)| {
                 let mut letters = name.chars();
-                let name: String = letters.next().map(|letter| first(&letter)).into_iter().chain(letters).collect();
+                let name: String =
+                    letters.next().map(|letter| first(&letter)).into_iter().chain(letters).collect();
                 (name, recase(value, first))
             })
             .collect::<Map<_, _>>()
@@ -227,7 +236,8 @@ mod tests {
     #[test]
     fn autoscalers_go_there_and_back() {
         let registry = registry();
-        let row = |version: &str| registry.by_path("autoscaling", version, "horizontalpodautoscalers").unwrap();
+        let row =
+            |version: &str| registry.by_path("autoscaling", version, "horizontalpodautoscalers").unwrap();
         let object = json!({
             "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "h"},
             "spec": {

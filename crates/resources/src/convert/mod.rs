@@ -14,7 +14,11 @@ pub fn convert(from: &Resource, to: &Resource, mut object: Value) -> Value {
     if from.group == to.group && from.version == to.version {
         return object;
     }
-    match ((from.group.as_str(), from.version.as_str()), (to.group.as_str(), to.version.as_str()), to.kind.as_str()) {
+    match (
+        (from.group.as_str(), from.version.as_str()),
+        (to.group.as_str(), to.version.as_str()),
+        to.kind.as_str(),
+    ) {
         (("", _), ("events.k8s.io", _), "Event") => event::from_core(&mut object),
         (("events.k8s.io", _), ("", _), "Event") => event::to_core(&mut object),
         ((_, "v1"), (_, "v2"), "HorizontalPodAutoscaler") => autoscaling::to_v2(&mut object),

@@ -35,8 +35,11 @@ pub fn write(object: &mut Value, scale: &Value) {
 fn selector(object: &Value) -> String {
     if object.kind() == "ReplicationController" {
         let map = object.at(&["spec", "selector"]).and_then(Value::as_object);
-        let pairs: Vec<String> =
-            map.into_iter().flatten().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+        let pairs: Vec<String> = map
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+            .collect();
         return pairs.join(",");
     }
     let Some(selector) = object.at(&["spec", "selector"]) else { return String::new() };
@@ -55,7 +58,10 @@ mod tests {
         });
         let mut scale = read(&object);
         assert_eq!(scale["metadata"], json!({"name": "d", "namespace": "n", "uid": "u"}));
-        assert_eq!((&scale["spec"], &scale["status"]), (&json!({"replicas": 3}), &json!({"replicas": 2, "selector": "app=d"})));
+        assert_eq!(
+            (&scale["spec"], &scale["status"]),
+            (&json!({"replicas": 3}), &json!({"replicas": 2, "selector": "app=d"}))
+        );
         scale["spec"] = json!({});
         write(&mut object, &scale);
         assert_eq!(object["spec"]["replicas"], 0);

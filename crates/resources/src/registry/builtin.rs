@@ -81,7 +81,11 @@ fn resource(row: &Builtin) -> Resource {
 }
 
 fn storage_version(row: &Builtin) -> &'static str {
-    let named = STORAGE_VERSIONS.iter().find(|(group, plural, _)| *group == row.group && *plural == row.plural);
+    let named =
+        STORAGE_VERSIONS.iter().find(|(group, plural, _)| *group == row.group && *plural == row.plural);
     let first = || ROWS.iter().find(|other| other.group == row.group && other.plural == row.plural);
-    named.map(|(_, _, version)| *version).or_else(|| first().map(|first| first.version)).unwrap_or(row.version)
+    named
+        .map(|(_, _, version)| *version)
+        .or_else(|| first().map(|first| first.version))
+        .unwrap_or(row.version)
 }

@@ -95,7 +95,10 @@ impl Registry {
 
     /// Every served version of a resource.
     pub fn versions(&self, resource: &GroupResource) -> Vec<&Arc<Resource>> {
-        self.rows.iter().filter(|row| row.group == resource.group && row.plural == resource.resource).collect()
+        self.rows
+            .iter()
+            .filter(|row| row.group == resource.group && row.plural == resource.resource)
+            .collect()
     }
 
     /// The row of a resource in its preferred version.
@@ -153,14 +156,16 @@ impl Registry {
     /// version and group (`deployments.v1.apps`). Core and earlier groups win, as in kubectl.
     pub fn by_any_name(&self, name: &str) -> Option<&Arc<Resource>> {
         let lower = name.to_lowercase();
-        let (first, rest) = lower.split_once('.').map_or((lower.as_str(), None), |(first, rest)| (first, Some(rest)));
+        let (first, rest) =
+            lower.split_once('.').map_or((lower.as_str(), None), |(first, rest)| (first, Some(rest)));
         let named = |row: &&Arc<Resource>| {
             let group = match rest {
                 None => true,
                 Some(rest) => {
                     let with_version = format!("{}.{}", row.version, row.group);
                     // An unfinished group (`deploy.app`) is good enough for kubectl.
-                    with_version.trim_end_matches('.') == rest || (!row.group.is_empty() && row.group.starts_with(rest))
+                    with_version.trim_end_matches('.') == rest
+                        || (!row.group.is_empty() && row.group.starts_with(rest))
                 }
             };
             group

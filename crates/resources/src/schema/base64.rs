@@ -29,7 +29,8 @@ fn bad_byte(text: &[u8]) -> usize {
         match byte {
             b'\r' | b'\n' => {}
             b'=' if group >= 2 => {
-                let rest: Vec<u8> = text[at..].iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+                let rest: Vec<u8> =
+                    text[at..].iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
                 let needed = 4 - group;
                 let padded = rest.iter().take_while(|byte| **byte == b'=').count();
                 return if padded < needed { text.len() } else { at + needed };

@@ -63,7 +63,8 @@ pub fn decode(expected: &Expected<'_>, format: Format, body: &[u8]) -> Result<De
         }
     };
     let kind = check_kind(&meta, expected)?;
-    read.map(|decoded| with_kind(decoded, expected.kind)).map_err(|error| unhandled(&kind, expected.kind, &error))
+    read.map(|decoded| with_kind(decoded, expected.kind))
+        .map_err(|error| unhandled(&kind, expected.kind, &error))
 }
 
 impl Decoded {
@@ -148,7 +149,11 @@ fn read_json(definition: Option<&'static Definition>, body: &[u8]) -> Result<Dec
         None => Untyped { context: &mut context, tracked: true }.deserialize(&mut source).map(Some),
     };
     let read = read.and_then(|value| source.end().map(|()| value)).map_err(|error| {
-        if error.is_data() { error.to_string() } else { go_json::syntax_error(body).unwrap_or(error.to_string()) }
+        if error.is_data() {
+            error.to_string()
+        } else {
+            go_json::syntax_error(body).unwrap_or(error.to_string())
+        }
     });
     let object = context.finish(read)?;
     Ok(Decoded { object, strict: context.strict })
@@ -178,7 +183,10 @@ fn with_kind(mut decoded: Decoded, kind: &GroupVersionKind) -> Decoded {
 }
 
 /// The kind the body says it is (the expected one where it says nothing), checked to be what is wanted here.
-fn check_kind((api_version, kind): &(String, String), expected: &Expected<'_>) -> Result<GroupVersionKind, Status> {
+fn check_kind(
+    (api_version, kind): &(String, String),
+    expected: &Expected<'_>,
+) -> Result<GroupVersionKind, Status> {
     let wanted = expected.kind;
     let (group, version) = match api_version.as_str() {
         "" => (wanted.group.as_str(), wanted.version.as_str()),
@@ -190,8 +198,11 @@ fn check_kind((api_version, kind): &(String, String), expected: &Expected<'_>) -
         return Ok(said);
     }
     let Some(wanted_definition) = expected.definition else {
-        let why = format!("the API version in the data ({}) does not match the expected API version ({})",
-            said.api_version(), wanted.api_version());
+        let why = format!(
+            "the API version in the data ({}) does not match the expected API version ({})",
+            said.api_version(),
+            wanted.api_version()
+        );
         return Err(Status::bad_request(why));
     };
     let Some(definition) = definition_of(&said) else {
@@ -203,8 +214,11 @@ fn check_kind((api_version, kind): &(String, String), expected: &Expected<'_>) -
     };
     let internal = internal_name(wanted_definition);
     if internal_name(definition) == internal {
-        let why = format!("the API version in the data ({}) does not match the expected API version ({})",
-            said.api_version(), wanted.api_version());
+        let why = format!(
+            "the API version in the data ({}) does not match the expected API version ({})",
+            said.api_version(),
+            wanted.api_version()
+        );
         return Err(Status::bad_request(why));
     }
     let why = format!("converting ({}) to ({internal}): unknown conversion", definition.go_name);
@@ -234,12 +248,19 @@ fn internal_name(definition: &Definition) -> String {
 /// 400: the body's kind is known, but it cannot be read as what is wanted.
 pub fn unhandled(kind: &GroupVersionKind, wanted: &GroupVersionKind, why: &str) -> Status {
     let version = &kind.version;
-    Status::bad_request(format!("{} in version {version:?} cannot be handled as a {}: {why}", kind.kind, wanted.kind))
+    Status::bad_request(format!(
+        "{} in version {version:?} cannot be handled as a {}: {why}",
+        kind.kind, wanted.kind
+    ))
 }
 
 /// 400: the body is nothing at all.
 fn unrecognized(wanted: &GroupVersionKind, body: &[u8], why: &str) -> Status {
-    let text = format!("the object provided is unrecognized (must be of type {}): {why} ({})", wanted.kind, summary(body));
+    let text = format!(
+        "the object provided is unrecognized (must be of type {}): {why} ({})",
+        wanted.kind,
+        summary(body)
+    );
     Status::bad_request(text)
 }
 

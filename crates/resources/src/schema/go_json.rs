@@ -4,9 +4,13 @@
 #[derive(Clone, Copy, PartialEq)]
 enum Expect {
     /// A value, or the end of an array just begun.
-    Value { may_end: bool },
+    Value {
+        may_end: bool,
+    },
     /// A key, or the end of an object just begun.
-    Key { may_end: bool },
+    Key {
+        may_end: bool,
+    },
     Colon,
     /// Comma or end of the innermost container, or the end of the text.
     After,
@@ -36,7 +40,9 @@ impl Scanner<'_> {
                 return if stack.is_empty() && expect == Expect::After { Ok(()) } else { Err(END.into()) };
             };
             expect = match (expect, byte) {
-                (Expect::Value { may_end: true }, b']') | (Expect::Key { may_end: true }, b'}') => self.close(&mut stack),
+                (Expect::Value { may_end: true }, b']') | (Expect::Key { may_end: true }, b'}') => {
+                    self.close(&mut stack)
+                }
                 (Expect::Value { .. }, b'{') => self.open(&mut stack, byte, Expect::Key { may_end: true }),
                 (Expect::Value { .. }, b'[') => self.open(&mut stack, byte, Expect::Value { may_end: true }),
                 (Expect::Value { .. }, _) => self.literal(byte)?,

@@ -39,12 +39,15 @@ const PARTS: &[(&str, usize, u32)] = &[
 ];
 
 fn parse(text: &str, layout: &str, micros: bool) -> Result<jiff::Timestamp, String> {
-    let fail = |rest: &str, part: &str| format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {part:?}");
+    let fail = |rest: &str, part: &str| {
+        format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {part:?}")
+    };
     let mut rest = text;
     for (part, digits, max) in PARTS {
         let width = if *digits == 0 { part.len() } else { *digits };
         let Some(taken) = rest.get(..width) else { return Err(fail(rest, part)) };
-        let fits = if *digits == 0 { taken == *part } else { taken.bytes().all(|byte| byte.is_ascii_digit()) };
+        let fits =
+            if *digits == 0 { taken == *part } else { taken.bytes().all(|byte| byte.is_ascii_digit()) };
         if !fits {
             return Err(fail(rest, part));
         }
@@ -60,7 +63,8 @@ fn parse(text: &str, layout: &str, micros: bool) -> Result<jiff::Timestamp, Stri
         }
         rest = &rest[width..];
     }
-    let fraction = rest.strip_prefix('.').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+    let fraction =
+        rest.strip_prefix('.').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
     if micros && fraction != 6 {
         return Err(fail(rest, ".000000"));
     }
@@ -86,8 +90,14 @@ mod tests {
             ("2026-01-02T03:04:05.9+02:00", Ok("2026-01-02T01:04:05Z".to_owned())),
             ("x", Err(format!("parsing time \"x\" as \"{layout}\": cannot parse \"x\" as \"2006\""))),
             ("", Err(format!("parsing time \"\" as \"{layout}\": cannot parse \"\" as \"2006\""))),
-            ("2026-13-02T03:04:05Z", Err("parsing time \"2026-13-02T03:04:05Z\": month out of range".to_owned())),
-            ("2026-01-02 03", Err(format!("parsing time \"2026-01-02 03\" as \"{layout}\": cannot parse \" 03\" as \"T\""))),
+            (
+                "2026-13-02T03:04:05Z",
+                Err("parsing time \"2026-13-02T03:04:05Z\": month out of range".to_owned()),
+            ),
+            (
+                "2026-01-02 03",
+                Err(format!("parsing time \"2026-01-02 03\" as \"{layout}\": cannot parse \" 03\" as \"T\"")),
+            ),
         ] {
             assert_eq!(seconds(text), want, "{text}");
         }

@@ -35,6 +35,7 @@ pub fn normalise(definition: &'static Definition, object: &mut Value) -> Result<
 
 /// The type that a definition of the table is.
 fn table_index(definition: &'static Definition) -> Type {
-    let at = table::definitions().binary_search_by(|other| other.name.cmp(definition.name)).unwrap_or(usize::MAX);
+    let at =
+        table::definitions().binary_search_by(|other| other.name.cmp(definition.name)).unwrap_or(usize::MAX);
     Type::Struct(u16::try_from(at).unwrap_or(u16::MAX))
 }

@@ -276,12 +276,16 @@ impl<'de> Visitor<'de> for Typed<'_> {
                 let props = super::table_index(super::table::json_schema_props());
                 self.context.nested(|context| Typed { context, ty: props, go_type: "" }.list(props, source))
             }
-            Type::SchemaOrStrings => {
-                self.context.nested(|context| Typed { context, ty: Type::Text, go_type: "" }.list(Type::Text, source))
-            }
+            Type::SchemaOrStrings => self
+                .context
+                .nested(|context| Typed { context, ty: Type::Text, go_type: "" }.list(Type::Text, source)),
             ty => {
                 while source.next_element::<serde::de::IgnoredAny>()?.is_some() {}
-                if special::is(ty) { self.scalar(special::from_collection(ty, "array")) } else { Ok(self.wrong("array")) }
+                if special::is(ty) {
+                    self.scalar(special::from_collection(ty, "array"))
+                } else {
+                    Ok(self.wrong("array"))
+                }
             }
         }
     }
@@ -300,7 +304,11 @@ impl<'de> Visitor<'de> for Typed<'_> {
             }
             ty => {
                 while source.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {}
-                if special::is(ty) { self.scalar(special::from_collection(ty, "object")) } else { Ok(self.wrong("object")) }
+                if special::is(ty) {
+                    self.scalar(special::from_collection(ty, "object"))
+                } else {
+                    Ok(self.wrong("object"))
+                }
             }
         }
     }
@@ -322,7 +330,8 @@ impl Typed<'_> {
     }
 
     fn map<'de, A: MapAccess<'de>>(self, of: Type, mut source: A) -> Result<Option<Value>, A::Error> {
-        let go_type = self.go_type.strip_prefix("map[").and_then(|rest| rest.split_once(']')).map_or("", |(_, of)| of);
+        let go_type =
+            self.go_type.strip_prefix("map[").and_then(|rest| rest.split_once(']')).map_or("", |(_, of)| of);
         let mut map = Map::new();
         while let Some(key) = source.next_key::<String>()? {
             if map.contains_key(&key) {

@@ -72,9 +72,9 @@ impl<'de> Visitor<'de> for Untyped<'_> {
         let mut list = Vec::new();
         loop {
             let at = list.len();
-            let element = self
-                .context
-                .within(PathPart::Index(at), |context| source.next_element_seed(Untyped { context, tracked }))?;
+            let element = self.context.within(PathPart::Index(at), |context| {
+                source.next_element_seed(Untyped { context, tracked })
+            })?;
             match element {
                 Some(element) => list.push(element),
                 None => return Ok(Value::Array(list)),
@@ -89,9 +89,9 @@ impl<'de> Visitor<'de> for Untyped<'_> {
             if tracked && map.contains_key(&key) {
                 self.context.strict_error("duplicate field", &key);
             }
-            let value = self
-                .context
-                .within(PathPart::Key(&key), |context| source.next_value_seed(Untyped { context, tracked }))?;
+            let value = self.context.within(PathPart::Key(&key), |context| {
+                source.next_value_seed(Untyped { context, tracked })
+            })?;
             map.insert(key, value);
         }
         Ok(Value::Object(map))

@@ -7,7 +7,8 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 /// Reads one YAML document as a tree, the last of duplicate keys winning. The second part is upstream's complaint about
 /// duplicate keys, if there are any.
 pub fn to_tree(text: &[u8]) -> Result<(Value, Option<String>), String> {
-    let text = std::str::from_utf8(text).map_err(|_| "error converting YAML to JSON: yaml: invalid UTF-8".to_owned())?;
+    let text = std::str::from_utf8(text)
+        .map_err(|_| "error converting YAML to JSON: yaml: invalid UTF-8".to_owned())?;
     match read(text, DuplicateKeyPolicy::Error) {
         Ok(tree) => Ok((tree, None)),
         Err(strict) => match read(text, DuplicateKeyPolicy::LastWins) {
