@@ -29,8 +29,11 @@ use crate::rules::Rules;
 use crate::state::StateFiles;
 use crate::{route, sysctl, watch};
 
-/// How many sandboxes are connected or disconnected at once: the kernel serialises most of it anyway.
-const PARALLEL_MAX: usize = 8;
+/// How many sandboxes are connected at once: the kernel serialises most of it anyway.
+const ATTACH_MAX: usize = 8;
+
+/// How many are disconnected at once: mostly waiting, for the kernel to be done with the link.
+const DETACH_MAX: usize = 16;
 
 /// MTU in bytes if no default route tells one.
 const DEFAULT_MTU: u32 = 1500;
@@ -59,7 +62,8 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Network {
     inner: Arc<Inner>,
-    gate: Semaphore,
+    attach_gate: Semaphore,
+    detach_gate: Semaphore,
     watcher: tokio::task::JoinHandle<()>,
 }
 
@@ -96,7 +100,8 @@ impl Network {
         let inner = blocking(move || Inner::open(options)).await?;
         let inner = Arc::new(inner);
         let watcher = watch::start(&inner)?;
-        Ok(Arc::new(Self { inner, gate: Semaphore::new(PARALLEL_MAX), watcher }))
+        let (attach_gate, detach_gate) = (Semaphore::new(ATTACH_MAX), Semaphore::new(DETACH_MAX));
+        Ok(Arc::new(Self { inner, attach_gate, detach_gate, watcher }))
     }
 
     /// Leads the `kubernetes` Service to the API server's endpoints.
@@ -131,7 +136,7 @@ impl Network {
 
     /// The bridge's addresses, one per family: where the host can be reached from Pods.
     pub fn gateways(&self) -> Vec<IpAddr> {
-        self.inner.state.lock().pools.iter().map(Pool::gateway).collect()
+        self.inner.gateways()
     }
 
     /// Where sandboxes are, for messages and tests: sandbox id and addresses.
@@ -174,13 +179,15 @@ impl PodNetwork for Network {
             .try_clone_to_owned()
             .map_err(Error::system("duplicate the descriptor of a network namespace"))?;
         let (inner, attachment) = (self.inner.clone(), attachment.clone());
-        let _permit = self.gate.acquire().await.map_err(|error| cri::Error::unknown(error.to_string()))?;
+        let _permit =
+            self.attach_gate.acquire().await.map_err(|error| cri::Error::unknown(error.to_string()))?;
         Ok(blocking(move || inner.attach(namespace.as_fd(), &attachment)).await?)
     }
 
     async fn detach(&self, sandbox_id: &str) -> cri::Result<()> {
         let (inner, sandbox_id) = (self.inner.clone(), sandbox_id.to_owned());
-        let _permit = self.gate.acquire().await.map_err(|error| cri::Error::unknown(error.to_string()))?;
+        let _permit =
+            self.detach_gate.acquire().await.map_err(|error| cri::Error::unknown(error.to_string()))?;
         Ok(blocking(move || inner.detach(&sandbox_id)).await?)
     }
 
@@ -205,14 +212,12 @@ impl Inner {
             Pool::new(*cidr, last).map_err(Error::from)
         };
         let pools = options.pod_cidrs.iter().map(pool).collect::<Result<Vec<_>>>()?;
-        let bridge_index = bridge.ensure(&pools)?;
         let families: Vec<Family> = options.pod_cidrs.iter().map(Cidr::family).collect();
-        sysctl::prepare_host(&bridge.name, &families)?;
         let state = State {
             pools,
             records: files.records()?,
             services: files.services()?,
-            bridge_index,
+            bridge_index: 0,
             guarded: false,
             closed: false,
         };
@@ -226,6 +231,7 @@ impl Inner {
             rules: Mutex::new(Rules::open()?),
             sandboxes: Mutex::default(),
         };
+        // To a level-triggered repair, a machine without any of it is one more kind of damage.
         inner.repair()?;
         Ok(inner)
     }
@@ -251,6 +257,11 @@ impl Inner {
     fn apply_rules(&self, rules: &mut Rules) -> Result<()> {
         let wanted = self.wanted(&self.state.lock());
         rules.apply(wanted)
+    }
+
+    /// The bridge's addresses.
+    pub(crate) fn gateways(&self) -> Vec<IpAddr> {
+        self.state.lock().pools.iter().map(Pool::gateway).collect()
     }
 
     /// Port of the socket that changes rules.

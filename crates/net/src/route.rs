@@ -11,10 +11,9 @@ use netplan::overlap;
 
 use crate::netlink::{Answer, CREATE, EXCLUSIVE, Message, REPLACE, Reply, Socket, find, read_text, read_u32};
 
-/// `RTM_NEWLINK`, also the type of events.
-pub const NEW_LINK: u16 = 16;
-/// `RTM_DELLINK`.
-pub const DELETE_LINK: u16 = 17;
+// `RTM_*`.
+const NEW_LINK: u16 = 16;
+const DELETE_LINK: u16 = 17;
 const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
 const NEW_ROUTE: u16 = 24;
@@ -86,8 +85,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Reads an `RTM_NEWLINK` or `RTM_DELLINK`.
-    pub fn read(reply: &Reply) -> Option<Self> {
+    /// Reads an `RTM_NEWLINK`.
+    fn read(reply: &Reply) -> Option<Self> {
         let index = read_u32(&reply.body, 4)?;
         let flags = read_u32(&reply.body, 8)?;
         let rest = reply.body.get(16..)?;
@@ -270,7 +269,8 @@ pub fn outgoing_mtu(links: &[Link], routes: &[overlap::Route]) -> Option<u32> {
     links.map(|link| link.mtu).min()
 }
 
-fn read_address(bytes: &[u8]) -> Option<IpAddr> {
+/// An address of 4 or 16 bytes.
+pub fn read_address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
         16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),

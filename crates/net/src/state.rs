@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 
 /// Longest sandbox id taken, in bytes: it becomes a file name.
 const SANDBOX_ID_MAX: usize = 128;
+
+/// Size of the file with the addresses handed out last: longer than two addresses can be.
+const CURSOR_BYTES: usize = 128;
 
 /// The directory with the state files.
 #[derive(Debug, Clone)]
@@ -75,7 +78,13 @@ impl StateFiles {
 
     /// Writes the addresses handed out last.
     pub fn write_cursor(&self, cursor: &[IpAddr]) -> Result<()> {
-        write(&self.root.join("cursor.json"), &cursor)
+        let path = self.root.join("cursor.json");
+        let mut bytes = serde_json::to_vec(cursor).map_err(|error| failed("encode", &path)(error.into()))?;
+        bytes.resize(bytes.len().max(CURSOR_BYTES), b' ');
+        // In place and of one length: file systems flush files that are replaced or cut, which takes longer than all
+        // the rest. A damaged one costs nothing but the order of addresses.
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        file.and_then(|mut file| file.write_all(&bytes)).map_err(failed("write", &path))
     }
 
     /// The Services.
@@ -184,6 +193,11 @@ mod tests {
             "damaged and temporary files are gone"
         );
         assert_eq!(files.cursor().unwrap(), [] as [IpAddr; 0]);
+        for cursor in [vec!["10.42.0.200", "fd00::1234"], vec!["10.42.0.2"]] {
+            let cursor: Vec<IpAddr> = cursor.iter().map(|address| address.parse().unwrap()).collect();
+            files.write_cursor(&cursor).unwrap();
+            assert_eq!(files.cursor().unwrap(), cursor, "a shorter one leaves nothing of a longer one");
+        }
         files.purge().unwrap();
         assert!(!directory.path().join("net").exists());
     }

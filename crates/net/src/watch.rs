@@ -1,11 +1,13 @@
-//! Noticing that somebody took a part of the network away: the kernel reports changes of links and of nftables, and
-//! once a minute everything is looked at in any case.
+//! Noticing that somebody took a part of the network away: the kernel reports changes of addresses and of nftables,
+//! and once a minute everything is looked at in any case. Addresses rather than links: whoever deletes the bridge
+//! deletes its addresses, and attaching a Pod, which makes a dozen link events, wakes nobody.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use netplan::link::LINK_NAME_MAX;
+use netplan::nft::Family;
 use sys::netns::NetlinkProtocol;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -13,11 +15,14 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::error::{Error, Result};
 use crate::netlink::{EventSocket, Reply, find, read_text};
 use crate::network::Inner;
-use crate::route::{DELETE_LINK, Link, NEW_LINK};
+use crate::route::read_address;
 
-/// `RTNLGRP_LINK` and `NFNLGRP_NFTABLES` as bit masks.
-const LINK_GROUP: u32 = 1;
+/// `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV6_IFADDR` and `NFNLGRP_NFTABLES` as bit masks.
+const IPV4_ADDRESS_GROUP: u32 = 1 << 4;
+const IPV6_ADDRESS_GROUP: u32 = 1 << 8;
 const NFTABLES_GROUP: u32 = 1 << 6;
+/// `RTM_DELADDR`.
+const DELETE_ADDRESS: u16 = 21;
 
 /// How often everything is looked at without an event.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -34,24 +39,31 @@ pub fn start(inner: &Arc<Inner>) -> Result<tokio::task::JoinHandle<()>> {
         let socket = EventSocket::open(protocol, groups).and_then(AsyncFd::new);
         socket.map_err(Error::system("listen to network changes"))
     };
-    let links = open(NetlinkProtocol::Route, LINK_GROUP)?;
-    let rules = open(NetlinkProtocol::Netfilter, NFTABLES_GROUP)?;
-    let filter = Filter {
-        bridge: inner.bridge.name.clone(),
-        table: inner.table.clone(),
-        own_port: inner.rules_port(),
+    // IPv6 addresses come and go with every veth pair, so they are heard only where there are no others.
+    let group = match inner.families.contains(&Family::Ipv4) {
+        true => IPV4_ADDRESS_GROUP,
+        false => IPV6_ADDRESS_GROUP,
     };
-    Ok(tokio::spawn(run(Arc::downgrade(inner), links, rules, filter)))
+    let addresses = open(NetlinkProtocol::Route, group)?;
+    let rules = open(NetlinkProtocol::Netfilter, NFTABLES_GROUP)?;
+    let filter =
+        Filter { gateways: inner.gateways(), table: inner.table.clone(), own_port: inner.rules_port() };
+    Ok(tokio::spawn(run(Arc::downgrade(inner), addresses, rules, filter)))
 }
 
-async fn run(inner: Weak<Inner>, links: AsyncFd<EventSocket>, rules: AsyncFd<EventSocket>, filter: Filter) {
+async fn run(
+    inner: Weak<Inner>,
+    addresses: AsyncFd<EventSocket>,
+    rules: AsyncFd<EventSocket>,
+    filter: Filter,
+) {
     let mut period = interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     period.tick().await;
     loop {
         let relevant = tokio::select! {
             _ = period.tick() => true,
-            relevant = hear(&links, |reply| filter.link(reply)) => relevant,
+            relevant = hear(&addresses, |reply| filter.address(reply)) => relevant,
             relevant = hear(&rules, |reply| filter.rule(reply)) => relevant,
         };
         if !relevant {
@@ -84,18 +96,21 @@ async fn hear(socket: &AsyncFd<EventSocket>, matters: impl Fn(&Reply) -> bool) -
 
 /// Which events matter.
 struct Filter {
-    bridge: String,
+    gateways: Vec<IpAddr>,
     table: String,
     own_port: u32,
 }
 
 impl Filter {
-    /// The bridge went away or down.
-    fn link(&self, reply: &Reply) -> bool {
-        let Some(link) = Link::read(reply) else { return false };
-        debug_assert!(link.name.len() <= LINK_NAME_MAX);
-        let lost = reply.kind == DELETE_LINK || (reply.kind == NEW_LINK && !link.up);
-        link.name == self.bridge && lost
+    /// The bridge lost an address, as it does when it is deleted.
+    fn address(&self, reply: &Reply) -> bool {
+        /// `IFA_ADDRESS`.
+        const ADDRESS: u16 = 1;
+        /// Bytes of `ifaddrmsg`.
+        const HEADER_BYTES: usize = 8;
+        let address =
+            reply.body.get(HEADER_BYTES..).and_then(|rest| find(rest, ADDRESS)).and_then(read_address);
+        reply.kind == DELETE_ADDRESS && address.is_some_and(|address| self.gateways.contains(&address))
     }
 
     /// Somebody else changed rules that are not another instance's.
