@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::Stream;
 use http::Method;
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
 use k8s_openapi::{ClusterResourceScope, Metadata, NamespaceResourceScope, Resource};
@@ -275,9 +276,21 @@ pub fn with_query(path: &Path, query: &str) -> String {
 }
 
 /// Reads a whole body, within bounds.
-pub async fn read_bytes(body: Body) -> Result<Bytes, Status> {
-    let collected = http_body_util::Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-    Ok(collected.map_err(|error| Status::internal(format!("reading the answer: {error}")))?.to_bytes())
+pub async fn read_bytes(mut body: Body) -> Result<Bytes, Status> {
+    // A loop instead of `Limited`: its boxed error would keep callers' futures from being `Send`.
+    let mut collected = bytes::BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::internal(format!("reading the answer: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if collected.is_empty() && body.is_end_stream() {
+            return Ok(data);
+        }
+        if collected.len() + data.len() > ANSWER_BYTES_MAX {
+            return Err(Status::internal("reading the answer: length limit exceeded"));
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(collected.freeze())
 }
 
 async fn read<T: DeserializeOwned>(response: http::Response<Body>) -> Result<T, Status> {
