@@ -1,1 +1,30 @@
-//! The node agent: performs podlogic's actions on the runtime, volumes, probes, status, node API.
+//! The node agent: watches the Pods of its node, performs what `podlogic` decides on the runtime, and reports.
+//!
+//! One task per Pod ([`worker`]) wakes on events only: a change of the Pod, an event of the runtime, a probe's result,
+//! the end of a back-off. Status is written as soon as it is known ([`statuses`]).
+
+pub mod agent;
+pub mod api;
+pub mod backend;
+pub mod config;
+pub mod directories;
+pub mod events;
+pub mod hooks;
+pub mod images;
+pub mod kill;
+pub mod machine;
+pub mod objects;
+pub mod observe;
+pub mod options;
+pub mod seams;
+pub mod shared;
+pub mod start;
+pub mod statuses;
+pub mod sync;
+pub mod worker;
+
+pub use agent::Agent;
+pub use options::{Directories, Options};
+pub use seams::{
+    ContainerHandle, LookupError, NodeApiBackend, PreparedVolumes, VolumeError, VolumeFacts, Volumes,
+};

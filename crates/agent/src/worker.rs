@@ -1,0 +1,164 @@
+//! One Pod's task: lives from the first sight of the Pod until nothing of it is left on the node.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use podlogic::pod;
+use tokio::time::{Duration, Instant};
+
+use crate::shared::{Mailbox, Shared};
+use crate::sync::{Next, PodState, Step};
+use crate::{directories, kill, observe};
+
+/// Pause before the end of a Pod is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Where a Pod stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Containers are kept running.
+    Living,
+    /// Containers are being ended.
+    Ending,
+    /// Nothing runs any more.
+    Ended,
+}
+
+/// Runs a Pod's task to its end. `sandbox_ids`: what was found of it when the agent started.
+pub async fn run(shared: Arc<Shared>, mailbox: Arc<Mailbox>, sandbox_ids: Vec<String>) {
+    let mut state = PodState { sandbox_ids, ..PodState::default() };
+    state.back_off = podlogic::back_off::BackOff::new(
+        podlogic::back_off::INITIAL,
+        shared.options.config.max_container_restart_period,
+    );
+    let mut stage = Stage::Living;
+    loop {
+        let Some(pod) = mailbox.pod() else { return };
+        if let Some(termination) = mailbox.inbox.lock().termination.clone()
+            && state.failed.is_none()
+        {
+            state.failed = termination.failed;
+        }
+        if stage == Stage::Living && mailbox.must_end() {
+            stage = Stage::Ending;
+        }
+        let mut step = Step { shared: &shared, mailbox: &mailbox, pod: &pod, state: &mut state };
+        let wait_until = match stage {
+            Stage::Living => match step.run().await {
+                Next::End => {
+                    stage = Stage::Ending;
+                    continue;
+                }
+                Next::Wait(until) => until,
+            },
+            Stage::Ending => match end(&mut step).await {
+                true => {
+                    stage = Stage::Ended;
+                    continue;
+                }
+                false => shared.now().checked_add(RETRY).ok(),
+            },
+            Stage::Ended => {
+                if finish(&mut step).await {
+                    shared.pods.lock().remove(&mailbox.uid);
+                    return;
+                }
+                None
+            }
+        };
+        wait(&shared, &mailbox, wait_until).await;
+    }
+}
+
+/// Waits for a ring, at most until a time of day.
+async fn wait(shared: &Shared, mailbox: &Mailbox, until: Option<jiff::Timestamp>) {
+    let Some(until) = until else { return mailbox.wake.notified().await };
+    let pause = Duration::try_from(until.duration_since(shared.now())).unwrap_or_default();
+    tokio::select! {
+        () = mailbox.wake.notified() => {}
+        () = tokio::time::sleep_until(Instant::now() + pause) => {}
+    }
+}
+
+/// Ends containers and sandboxes; answers whether everything has ended.
+async fn end(step: &mut Step<'_>) -> bool {
+    let (shared, mailbox, pod) = (step.shared, step.mailbox, Arc::clone(step.pod));
+    let Ok(observed) = observe::observe(shared, &mut step.state.sandbox_ids).await else { return false };
+    step.report(&observed, false);
+    let grace_s = mailbox.inbox.lock().termination.as_ref().and_then(|own| own.grace_s);
+    let killing = kill::kill_pod(shared, &pod, &observed, grace_s);
+    tokio::pin!(killing);
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut killing => break outcome,
+            () = mailbox.wake.notified() => shorten(shared, mailbox, &pod, &observed).await,
+        }
+    };
+    // Rings that came while killing may have been about something else.
+    mailbox.wake.notify_one();
+    if let Err(error) = outcome {
+        tracing::warn!(pod = pod::describe(&pod), %error, "ending the pod");
+        return false;
+    }
+    let Ok(observed) = observe::observe(shared, &mut step.state.sandbox_ids).await else { return false };
+    if observed.is_running() {
+        return false;
+    }
+    step.report(&observed, true);
+    true
+}
+
+/// While containers are being ended, a shorter grace period may arrive: it counts from now.
+async fn shorten(shared: &Shared, mailbox: &Mailbox, before: &Pod, observed: &podlogic::Observed) {
+    let Some(now) = mailbox.pod() else { return };
+    let (old, new) =
+        (before.metadata.deletion_grace_period_seconds, now.metadata.deletion_grace_period_seconds);
+    let shorter = match (old, new) {
+        (Some(old), Some(new)) => new < old,
+        (None, Some(_)) => true,
+        _ => false,
+    };
+    let (true, Some(grace_s)) = (shorter, new) else { return };
+    let running = observed.containers.iter().filter(|own| podlogic::observed::is_active(own.state));
+    for own in running {
+        let (runtime, id) = (Arc::clone(shared.runtime()), own.id.clone());
+        tokio::spawn(async move {
+            if let Err(error) = runtime.stop_container(&id, grace_s).await {
+                tracing::debug!(container = id, %error, "stopping a container sooner");
+            }
+        });
+    }
+}
+
+/// Cleans up after an ended Pod. Answers whether the task is done: the Pod is deleted or gone. A Pod that only ended
+/// keeps its containers (for their logs) until it is deleted.
+async fn finish(step: &mut Step<'_>) -> bool {
+    let (shared, mailbox, pod) = (step.shared, step.mailbox, Arc::clone(step.pod));
+    let uid = pod::uid(&pod);
+    if let Err(error) = shared.options.volumes.teardown(uid).await {
+        let object = crate::api::pod_reference(&pod);
+        shared.recorder.warning(object, error.reason, error.message.clone());
+        return false;
+    }
+    let removed = mailbox.inbox.lock().removed;
+    if !removed && !pod::is_deleted(&pod) {
+        return false;
+    }
+    if removed || pod::is_static(&pod) {
+        shared.statuses.forget(uid);
+    } else {
+        shared.statuses.finish(uid, &pod);
+    }
+    let observed = observe::observe(shared, &mut step.state.sandbox_ids).await.unwrap_or_default();
+    for own in &observed.containers {
+        directories::unlink_log(shared, &pod, &own.metadata.name, &own.id).await;
+    }
+    for id in &step.state.sandbox_ids {
+        if let Err(error) = shared.runtime().remove_pod_sandbox(id).await {
+            tracing::warn!(sandbox = id, %error, "removing a sandbox");
+        }
+    }
+    directories::remove_pod_directories(shared, &pod).await;
+    shared.puller.forget(uid);
+    true
+}
