@@ -3,8 +3,10 @@
 
 pub mod columns;
 pub mod convert;
+pub mod discovery;
 pub mod field;
 mod generated;
+pub mod openapi;
 pub mod patch;
 pub mod registry;
 pub mod row;
