@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use netplan::overlap::Overlap;
 use netplan::pool::PoolError;
 use netplan::ports::PortTaken;
+use rustix::io::Errno;
 
 use crate::netlink::KernelError;
 
@@ -66,6 +67,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the kernel does not know an object of the request.
+    pub(crate) fn is_missing(&self) -> bool {
+        let missing = [Errno::NODEV, Errno::NOENT, Errno::NXIO, Errno::INVAL];
+        matches!(self, Self::Kernel { source, .. } if missing.iter().any(|errno| source.is(*errno)))
+    }
+
     /// For `map_err` on kernel answers.
     pub(crate) fn kernel(action: impl Into<String>) -> impl FnOnce(KernelError) -> Self {
         let action = action.into();

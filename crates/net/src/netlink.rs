@@ -332,11 +332,9 @@ impl Socket {
                     continue;
                 }
                 answered = true;
-                if let Err(error) = frame.answer() {
-                    // What else the kernel had to say must not be taken for an answer to the next request; sequence
-                    // numbers see to that.
-                    return Err(error);
-                }
+                // What else the kernel had to say is not taken for an answer to the next request: that has other
+                // sequence numbers.
+                frame.answer()?;
             }
         }
         let silent = || KernelError { code: rustix::io::Errno::IO.raw_os_error(), text: "no answer".into() };

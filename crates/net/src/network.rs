@@ -231,9 +231,21 @@ impl Inner {
             rules: Mutex::new(Rules::open()?),
             sandboxes: Mutex::default(),
         };
+        inner.warn_of_legacy_filters();
         // To a level-triggered repair, a machine without any of it is one more kind of damage.
         inner.repair()?;
         Ok(inner)
+    }
+
+    /// The old iptables has no netlink interface to read its policy by: the user must look.
+    fn warn_of_legacy_filters(&self) {
+        for family in self.families.iter().filter(|family| sysctl::legacy_filter_in_use(**family)) {
+            tracing::warn!(
+                family = family.word(),
+                bridge = %self.bridge.name,
+                "legacy iptables is in use: if its FORWARD chain drops packets, let those of the bridge pass"
+            );
+        }
     }
 
     /// The rulesets that the state asks for.
@@ -257,6 +269,10 @@ impl Inner {
     fn apply_rules(&self, rules: &mut Rules) -> Result<()> {
         let wanted = self.wanted(&self.state.lock());
         rules.apply(wanted)
+    }
+
+    fn bridge_index(&self) -> u32 {
+        self.state.lock().bridge_index
     }
 
     /// The bridge's addresses.

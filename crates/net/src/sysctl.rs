@@ -66,6 +66,15 @@ pub fn ipv6_available() -> bool {
     read("ipv6/conf/all/disable_ipv6").as_deref() == Some("0")
 }
 
+/// Whether somebody uses the filter table of the old iptables, which netlink does not reach.
+pub fn legacy_filter_in_use(family: Family) -> bool {
+    let file = match family {
+        Family::Ipv4 => "/proc/thread-self/net/ip_tables_names",
+        Family::Ipv6 => "/proc/thread-self/net/ip6_tables_names",
+    };
+    fs::read_to_string(file).is_ok_and(|names| names.lines().any(|name| name == "filter"))
+}
+
 /// In a Pod's namespace, before its link exists: addresses are handed out by one authority, so waiting for duplicates
 /// is time lost, and with hairpin ports a Pod would hear its own question and give up its address.
 pub fn prepare_pod() -> Result<()> {

@@ -134,6 +134,34 @@ fn reaches(machine: &Host, target: &str) -> bool {
 
 #[test]
 #[ignore = "needs root: run by make test"]
+fn attaching_does_not_wait_for_repair() {
+    on_fresh_host(|machine| async move {
+        let network = machine.open().await;
+        let (a, _b) = two_pods(&network).await;
+        ip(&format!("link delete {BRIDGE}"));
+        let c = pod(&network, "c", &[]).await;
+        check_all_paths(&machine, &a, &c);
+    });
+}
+
+#[test]
+#[ignore = "needs root: run by make test"]
+fn a_machine_without_ipv6_serves_ipv4() {
+    on_fresh_host(|machine| async move {
+        // Where the kernel has no IPv6 at all the file is missing, which is the same case.
+        let _ = std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
+        let mut options = machine.options("1a2b3c4d");
+        options.pod_cidrs.insert(0, "fd00:42::/64".parse().unwrap());
+        options.service_cidrs.push("fd00:43::/112".parse().unwrap());
+        let network = Network::open(options).await.unwrap();
+        let (a, b) = two_pods(&network).await;
+        assert_eq!(a.addresses.len(), 1, "{:?}", a.addresses);
+        check_all_paths(&machine, &a, &b);
+    });
+}
+
+#[test]
+#[ignore = "needs root: run by make test"]
 fn close_leaves_nothing() {
     on_fresh_host(|machine| async move {
         tool("iptables-nft", "-P FORWARD DROP");
@@ -271,9 +299,12 @@ fn attaching_is_fast() {
         tasks.join_all().await;
         let detach_together = start.elapsed();
         let (median, worst) = (alone[PODS / 2], alone[PODS - 1]);
-        println!(
-            "attach: median {median:?}, worst {worst:?}; {PODS} at once {together:?}; detach: {detach:?}, {PODS} at once {detach_together:?}"
-        );
+        #[allow(clippy::print_stdout)] // the figure is what one runs this test alone for
+        {
+            println!(
+                "attach: median {median:?}, worst {worst:?}; {PODS} at once {together:?}; detach: {detach:?}, {PODS} at once {detach_together:?}"
+            );
+        }
         assert!(median < Duration::from_millis(20), "attaching takes {median:?}");
     });
 }

@@ -3,7 +3,8 @@
 mod host;
 
 use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::AsFd;
 
 use cri::network::PodNetwork;
 use host::{HOST, WORLD, ip, listen, listen_ipv6, on_fresh_host, pod, refusal, talk, udp};
@@ -45,7 +46,7 @@ fn the_pod_sees_what_pods_expect() {
     on_fresh_host(|machine| async move {
         let network = machine.open().await;
         let a = pod(&network, "a", &[]).await;
-        netns::run_inside(std::os::fd::AsFd::as_fd(&a.namespace), || {
+        netns::run_inside(a.namespace.as_fd(), || {
             assert!(ip("-o link show lo").contains("LOOPBACK,UP"));
             let link = ip("-o link show eth0");
             assert!(link.contains("mtu 1400") && link.contains(",UP"), "MTU of the way out: {link}");
@@ -89,10 +90,8 @@ fn host_ports() {
             WORLD,
             "the next Pod's"
         );
-        let taken = network
-            .attach(std::os::fd::AsFd::as_fd(&b.namespace), &host::attachment("d", &["tcp 8080 80"]))
-            .await
-            .unwrap_err();
+        let taken =
+            network.attach(b.namespace.as_fd(), &host::attachment("d", &["tcp 8080 80"])).await.unwrap_err();
         assert_eq!(taken.message, "host port 8080/tcp is held by Pod default/pod-c (sandbox c)");
     });
 }
@@ -160,8 +159,7 @@ fn the_api_service() {
         let mut seen = [0, 0];
         for _ in 0..40 {
             let connect = || std::net::TcpStream::connect(vip);
-            let _stream =
-                netns::run_inside(std::os::fd::AsFd::as_fd(&a.namespace), connect).unwrap().unwrap();
+            let _stream = netns::run_inside(a.namespace.as_fd(), connect).unwrap().unwrap();
             let count = |server: &TcpListener| usize::from(server.accept().is_ok());
             seen = [seen[0] + count(&api), seen[1] + count(&server)];
         }
@@ -203,13 +201,26 @@ fn the_hosts_loopback_is_closed_to_pods() {
     on_fresh_host(|machine| async move {
         let network = machine.open().await;
         let a = pod(&network, "a", &[]).await;
-        let _server = TcpListener::bind("127.0.0.1:9000").unwrap();
-        netns::run_inside(std::os::fd::AsFd::as_fd(&a.namespace), || {
+        let _tcp = TcpListener::bind("127.0.0.1:9000").unwrap();
+        let on_loopback = UdpSocket::bind("127.0.0.1:9000").unwrap();
+        let on_gateway = UdpSocket::bind("10.42.0.1:9000").unwrap();
+        let send = || {
+            // A Pod that routes loopback addresses out of its link, as one with CAP_NET_ADMIN can.
             std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap();
-            ip("link set lo down");
-            ip("route del local 127.0.0.0/8 dev lo table local")
-        })
-        .ok();
+            ip("rule add pref 0 to 127.0.0.0/8 lookup 100");
+            ip("route add default via 10.42.0.1 dev eth0 onlink src 10.42.0.2 table 100");
+            ip("rule del pref 0 lookup local");
+            ip("rule add pref 1 lookup local");
+            let socket = UdpSocket::bind("10.42.0.2:0").unwrap();
+            for target in ["127.0.0.1:9000", "10.42.0.1:9000"] {
+                socket.send_to(b"x", target).unwrap();
+            }
+        };
+        netns::run_inside(a.namespace.as_fd(), send).unwrap();
+        on_gateway.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+        on_gateway.recv_from(&mut [0; 8]).expect("the second datagram arrives");
+        on_loopback.set_nonblocking(true).unwrap();
+        assert!(on_loopback.recv_from(&mut [0; 8]).is_err(), "the first one, sent before, was dropped");
         assert_eq!(refusal(&a.namespace, "127.0.0.1:9000"), ErrorKind::TimedOut);
     });
 }
@@ -228,6 +239,11 @@ fn both_families() {
         let network = Network::open(options).await.unwrap();
         let (a, b) = (pod(&network, "a", &["tcp 8080 80"]).await, pod(&network, "b", &[]).await);
         assert_eq!(a.addresses[1].to_string(), "fd00:42::2");
+        let addresses = netns::run_inside(a.namespace.as_fd(), || ip("-6 address show dev eth0")).unwrap();
+        assert!(
+            addresses.contains("fe80::") && !addresses.contains("tentative"),
+            "usable at once: {addresses}"
+        );
         let server = listen_ipv6(&a.namespace, 80);
         assert_eq!(talk(&b.namespace, "[fd00:42::2]:80", &server), b.addresses[1]);
         assert_eq!(talk(&b.namespace, "10.42.0.2:80", &server), b.addresses[0]);

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use crate::cidr::{Cidr, octets};
 use crate::ports::Protocol;
 
-pub use diff::{Operation, diff, replace};
+pub use diff::{Elements, Operation, diff, replace};
 
 /// Address family of a table. One table per family: it needs no family checks in rules and works on kernels built
 /// without IPv6, where `inet` tables do not exist.

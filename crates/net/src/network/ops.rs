@@ -33,14 +33,16 @@ impl Inner {
             let gateways = with_gateways(&record.addresses, &state.pools);
             (record, state.bridge_index, gateways, former)
         };
-        let link = PodLink {
-            host_name: &record.host_link,
-            bridge_index,
-            mtu: self.bridge.mtu,
-            addresses: &gateways,
+        let connect = |bridge_index| {
+            let (host_name, mtu) = (record.host_link.as_str(), self.bridge.mtu);
+            connect(&PodLink { host_name, bridge_index, mtu, addresses: &gateways }, namespace)
         };
-        let done =
-            connect(&link, namespace).and_then(|()| self.open_ports(&record, former_mappings.as_deref()));
+        let connected = match connect(bridge_index) {
+            // The bridge was taken away a moment ago.
+            Err(error) if error.is_missing() => self.repair().and_then(|()| connect(self.bridge_index())),
+            done => done,
+        };
+        let done = connected.and_then(|()| self.open_ports(&record, former_mappings.as_deref()));
         match done {
             Ok(()) => Ok(record.addresses),
             Err(error) => {

@@ -3,6 +3,9 @@
 
 use super::{Base, Data, Rule, Ruleset, Set, Value};
 
+/// Keys and what they lead to.
+pub type Elements = Vec<(Vec<Value>, Data)>;
+
 /// One step of a transaction; all of them concern the ruleset's table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
@@ -21,9 +24,9 @@ pub enum Operation {
     /// Deletes a set.
     DeleteSet(String),
     /// Adds elements to a set.
-    AddElements(String, Vec<(Vec<Value>, Data)>),
+    AddElements(String, Elements),
     /// Deletes elements from a set.
-    DeleteElements(String, Vec<(Vec<Value>, Data)>),
+    DeleteElements(String, Elements),
     /// Appends a rule to a chain.
     AddRule(String, Rule),
 }
@@ -89,9 +92,9 @@ fn push_elements<'a>(
     operations: &mut Vec<Operation>,
     set: &str,
     elements: impl Iterator<Item = (&'a Vec<Value>, &'a Data)>,
-    make: fn(String, Vec<(Vec<Value>, Data)>) -> Operation,
+    make: fn(String, Elements) -> Operation,
 ) {
-    let elements: Vec<_> = elements.map(|(key, data)| (key.clone(), data.clone())).collect();
+    let elements: Elements = elements.map(|(key, data)| (key.clone(), data.clone())).collect();
     if !elements.is_empty() {
         operations.push(make(set.to_owned(), elements));
     }
