@@ -1,11 +1,23 @@
 //! What a kind adds to the generic pipeline: defaults, what create and update may touch, validation, warnings and
 //! selectable fields. Everything here is pure: a tree goes in, a changed tree or a list of errors comes out.
 
+pub mod at;
+pub mod checks;
+pub mod diff;
+pub mod fill;
+pub mod image_tag;
+pub mod internal;
+pub mod metadata;
+pub mod pod;
+pub mod storage;
 pub mod table;
+pub mod warnings;
 
 use serde_json::Value;
 
 use crate::field::Errors;
+
+pub use table::rules_for;
 
 /// How an object is about to be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
