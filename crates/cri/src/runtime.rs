@@ -223,6 +223,7 @@ pub struct ContainerStats {
 
 /// `ContainerEventType` with what it concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // the fields are ids of what the variant names
 pub enum Event {
     /// A container was created.
     ContainerCreated { sandbox_id: String, container_id: String, pod_uid: String },
