@@ -264,7 +264,9 @@ fn two_instances_live_together_or_are_refused() {
 fn attaching_is_fast() {
     on_fresh_host(|machine| async move {
         const PODS: usize = 60;
+        let start = Instant::now();
         let network = machine.open().await;
+        let open = start.elapsed();
         let namespaces: Vec<_> = (0..PODS * 2).map(|_| netns::create().unwrap()).collect();
         let mut alone = Vec::new();
         for (index, namespace) in namespaces[..PODS].iter().enumerate() {
@@ -302,7 +304,7 @@ fn attaching_is_fast() {
         #[allow(clippy::print_stdout)] // the figure is what one runs this test alone for
         {
             println!(
-                "attach: median {median:?}, worst {worst:?}; {PODS} at once {together:?}; detach: {detach:?}, {PODS} at once {detach_together:?}"
+                "open: {open:?}; attach: median {median:?}, worst {worst:?}; {PODS} at once {together:?}; detach: {detach:?}, {PODS} at once {detach_together:?}"
             );
         }
         assert!(median < Duration::from_millis(20), "attaching takes {median:?}");

@@ -77,11 +77,11 @@ fn changes_are_small() {
 
     let mut after = full();
     after.services = vec![api_service(&[("192.0.2.2", 6443)])];
-    insta::assert_debug_snapshot!("endpoint gone", diff(&old, &build(&after, Family::Ipv4)));
+    insta::assert_debug_snapshot!("endpoint_gone", diff(&old, &build(&after, Family::Ipv4)));
 
     let mut after = full();
     after.services.clear();
-    insta::assert_debug_snapshot!("service gone", diff(&old, &build(&after, Family::Ipv4)));
+    insta::assert_debug_snapshot!("service_gone", diff(&old, &build(&after, Family::Ipv4)));
 }
 
 #[test]
