@@ -193,6 +193,26 @@ impl Client {
         Ok(watch::events(response.into_body()))
     }
 
+    /// Reads something in another form than plain JSON objects (`as=PartialObjectMetadataList`, `as=Table`).
+    pub async fn call_as<T: DeserializeOwned>(
+        &self,
+        accept: &str,
+        path_and_query: &str,
+    ) -> Result<T, Status> {
+        read(self.send(get_as(accept, path_and_query)?).await?).await
+    }
+
+    /// Watches a collection in another form than plain JSON objects.
+    pub async fn watch_as<T: DeserializeOwned + Send + 'static>(
+        &self,
+        accept: &str,
+        path: &Path,
+        options: &WatchOptions,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<T>, Status>> + Send + Unpin + use<T>, Status> {
+        let response = self.send(get_as(accept, &with_query(path, &options.query()))?).await?;
+        Ok(watch::events(response.into_body()))
+    }
+
     /// Creates an object.
     pub async fn create<T: Object>(&self, namespace: Option<&str>, object: &T) -> Result<T, Status> {
         self.create_with(namespace, object, &WriteOptions::default()).await
@@ -268,6 +288,11 @@ impl Client {
         let response = self.request(method, path_and_query, Some(content_type), bytes.into()).await?;
         read(response).await
     }
+}
+
+fn get_as(accept: &str, path_and_query: &str) -> Result<http::Request<Bytes>, Status> {
+    let request = http::Request::get(path_and_query).header(http::header::ACCEPT, accept).body(Bytes::new());
+    request.map_err(|error| Status::bad_request(error.to_string()))
 }
 
 /// A path with a query, where there is one.

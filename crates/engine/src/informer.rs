@@ -55,12 +55,36 @@ pub struct Informer {
     selectors: ListOptions,
     objects: RwLock<BTreeMap<String, Arc<Value>>>,
     synced: watch::Sender<bool>,
+    metadata_only: bool,
 }
+
+/// Asks for `PartialObjectMetadata`.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+/// Asks for the list of it.
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 impl Informer {
     /// A copy of all objects at `path` that match the selectors of `options`; empty until [`Informer::run`].
     pub fn new(path: Path, selectors: ListOptions) -> Arc<Self> {
-        Arc::new(Self { path, selectors, objects: RwLock::default(), synced: watch::Sender::new(false) })
+        Arc::new(Self {
+            path,
+            selectors,
+            objects: RwLock::default(),
+            synced: watch::Sender::new(false),
+            metadata_only: false,
+        })
+    }
+
+    /// Keeps metadata only, for those who need no more. To be called before the start.
+    #[must_use]
+    pub fn metadata_only(self: Arc<Self>) -> Arc<Self> {
+        Arc::new(Self {
+            path: self.path.clone(),
+            selectors: self.selectors.clone(),
+            objects: RwLock::default(),
+            synced: watch::Sender::new(false),
+            metadata_only: true,
+        })
     }
 
     /// One object.
@@ -115,7 +139,11 @@ impl Informer {
         retry: &mut Duration,
     ) -> Result<(), Status> {
         let path = with_query(&self.path, &self.selectors.query());
-        let list: List<Value> = client.call(Method::GET, &path, None).await?;
+        let list: List<Value> = if self.metadata_only {
+            client.call_as(METADATA_LIST, &path).await?
+        } else {
+            client.call(Method::GET, &path, None).await?
+        };
         let mut revision = list.metadata.resource_version.clone().unwrap_or_default();
         self.replace(list.items, handlers);
         self.synced.send_replace(true);
@@ -128,7 +156,8 @@ impl Informer {
                 bookmarks: true,
                 ..WatchOptions::default()
             };
-            let mut events = client.watch_path::<Value>(&self.path, &options).await?;
+            let accept = if self.metadata_only { METADATA } else { "application/json" };
+            let mut events = client.watch_as::<Value>(accept, &self.path, &options).await?;
             while let Some(event) = events.next().await {
                 match event? {
                     WatchEvent::Added(object) | WatchEvent::Modified(object) => {

@@ -4,6 +4,7 @@ pub mod discovery;
 pub mod executor;
 pub mod informer;
 pub mod queue;
+pub mod run;
 
 pub use executor::Executor;
 pub use informer::{Change, Informer};

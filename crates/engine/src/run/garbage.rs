@@ -1,0 +1,247 @@
+//! Runs the deciders of `controllers::garbage` over all resources: a graph of who owns whom, kept by one watch per
+//! resource. The graph only says where to look; before anything is deleted the owner itself is asked for.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{ListOptions, Path};
+use controllers::action::Target;
+use controllers::garbage::{FOREGROUND, ORPHAN, Owner, decide_dependent, decide_owner};
+use http::Method;
+use model::tree::TreeExt;
+use model::{Reason, Status};
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::Context;
+use crate::discovery::{self, Served};
+use crate::executor::{Executor, path};
+use crate::informer::{Change, Handler, Informer};
+use crate::queue::Queue;
+
+const WORKERS: usize = 8;
+/// How often new resources (custom ones) are looked for.
+const DISCOVERY: Duration = Duration::from_secs(30);
+/// Kinds that own nothing and are owned by nothing that matters, and that are many.
+const IGNORED: [&str; 1] = ["events"];
+
+/// Who owns whom. Only identities and references: the objects themselves are read when one is acted upon.
+#[derive(Default)]
+struct Graph {
+    /// Uid → where the object is.
+    objects: HashMap<String, Target>,
+    /// Uid of an owner → uids of its dependents.
+    dependents: HashMap<String, HashSet<String>>,
+    /// Uid → uids of its owners.
+    owners: HashMap<String, Vec<String>>,
+}
+
+impl Graph {
+    fn put(&mut self, target: Target, object: &Value) {
+        let uid = object.uid().to_owned();
+        self.unlink(&uid);
+        let owners: Vec<String> = object
+            .items(&["metadata", "ownerReferences"])
+            .iter()
+            .map(|reference| reference.text(&["uid"]).to_owned())
+            .collect();
+        for owner in &owners {
+            self.dependents.entry(owner.clone()).or_default().insert(uid.clone());
+        }
+        if !owners.is_empty() {
+            self.owners.insert(uid.clone(), owners);
+        }
+        self.objects.insert(uid, target);
+    }
+
+    fn unlink(&mut self, uid: &str) {
+        for owner in self.owners.remove(uid).into_iter().flatten() {
+            if let Some(set) = self.dependents.get_mut(&owner) {
+                set.remove(uid);
+                if set.is_empty() {
+                    self.dependents.remove(&owner);
+                }
+            }
+        }
+    }
+
+    /// Forgets an object; returns whom that concerns: its dependents and its owners.
+    fn remove(&mut self, uid: &str) -> Vec<String> {
+        let mut concerned: Vec<String> = self.dependents.get(uid).into_iter().flatten().cloned().collect();
+        concerned.extend(self.owners.get(uid).into_iter().flatten().cloned());
+        self.unlink(uid);
+        self.objects.remove(uid);
+        concerned
+    }
+}
+
+/// The collector.
+struct Collector {
+    context: Context,
+    graph: Mutex<Graph>,
+    queue: Queue<String>,
+    served: Mutex<Vec<Served>>,
+    executor: Executor,
+}
+
+/// Collects. Never returns.
+pub async fn run(context: Context) {
+    let executor = Executor::new(context.client.clone());
+    let queue: Queue<String> = Queue::new("garbage");
+    let collector = Arc::new(Collector {
+        context,
+        graph: Mutex::default(),
+        queue: queue.clone(),
+        served: Mutex::default(),
+        executor,
+    });
+    let watching = tokio::spawn(collector.clone().watch_all());
+    let work = collector.clone();
+    queue
+        .run(WORKERS, move |uid: String| {
+            let collector = work.clone();
+            async move { collector.look(&uid).await }
+        })
+        .await;
+    watching.abort();
+}
+
+impl Collector {
+    /// Watches every resource that can be watched, new ones too.
+    async fn watch_all(self: Arc<Self>) {
+        let mut watched: HashSet<(String, String)> = HashSet::new();
+        loop {
+            match discovery::resources(&self.context.client).await {
+                Ok(served) => {
+                    for resource in &served {
+                        let wanted = ["list", "watch", "delete"].iter().all(|verb| resource.allows(verb));
+                        let known = (resource.group.clone(), resource.plural.clone());
+                        if wanted && !IGNORED.contains(&resource.plural.as_str()) && watched.insert(known) {
+                            self.clone().watch_one(resource);
+                        }
+                    }
+                    *self.served.lock() = served;
+                }
+                Err(status) => {
+                    tracing::warn!(error = %status, "discovery failed, owners are not looked at meanwhile")
+                }
+            }
+            tokio::time::sleep(DISCOVERY).await;
+        }
+    }
+
+    fn watch_one(self: Arc<Self>, resource: &Served) {
+        let collection = Path::collection(&resource.group, &resource.version, &resource.plural, None);
+        let informer = Informer::new(collection, ListOptions::default()).metadata_only();
+        let context = self.context.clone();
+        let base = Target {
+            group: resource.group.clone(),
+            version: resource.version.clone(),
+            plural: resource.plural.clone(),
+            ..Target::default()
+        };
+        let handler: Handler = Box::new(move |change: Change<'_>| self.noticed(&base, change));
+        tokio::spawn(informer.run(context.client, context.entropy, vec![handler]));
+    }
+
+    fn noticed(&self, base: &Target, change: Change<'_>) {
+        let object = change.object();
+        let uid = object.uid().to_owned();
+        let concerned = match change {
+            Change::Put(..) => {
+                let target = Target {
+                    namespace: object.namespace().into(),
+                    name: object.name().into(),
+                    ..base.clone()
+                };
+                self.graph.lock().put(target, object);
+                let finalizers = object.items(&["metadata", "finalizers"]);
+                let ours = finalizers.iter().any(|own| own == FOREGROUND || own == ORPHAN);
+                let owned = !object.items(&["metadata", "ownerReferences"]).is_empty();
+                let mut concerned = Vec::new();
+                if owned || ours {
+                    concerned.push(uid.clone());
+                }
+                // An owner that waits for its dependents: they have to be looked at.
+                if ours && object.at(&["metadata", "deletionTimestamp"]).is_some() {
+                    concerned.extend(self.graph.lock().dependents.get(&uid).into_iter().flatten().cloned());
+                }
+                concerned
+            }
+            Change::Gone(_) => self.graph.lock().remove(&uid),
+        };
+        concerned.into_iter().for_each(|uid| self.queue.add(uid));
+    }
+
+    /// Looks at one object, live, as a dependent and as an owner.
+    async fn look(&self, uid: &str) -> Result<(), Status> {
+        let Some(target) = self.graph.lock().objects.get(uid).cloned() else { return Ok(()) };
+        let Some(object) = self.read(&target).await?.filter(|object| object.uid() == uid) else {
+            return Ok(());
+        };
+        let dependents = self.dependents_of(uid).await?;
+        let mut actions = decide_owner(&target, &object, &dependents);
+        let mut owners = Vec::new();
+        for reference in object.items(&["metadata", "ownerReferences"]) {
+            owners.push(self.owner(&target, reference).await?);
+        }
+        actions.extend(decide_dependent(&target, &object, &owners));
+        match self.executor.perform(&actions).await {
+            Err(status) if status.is(Reason::Conflict) => {
+                // The object changed meanwhile; look again at what it is now.
+                self.queue.add(uid.to_owned());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn dependents_of(&self, uid: &str) -> Result<Vec<(Target, Value)>, Status> {
+        let targets: Vec<Target> = {
+            let graph = self.graph.lock();
+            let uids = graph.dependents.get(uid).into_iter().flatten();
+            uids.filter_map(|own| graph.objects.get(own).cloned()).collect()
+        };
+        let mut dependents = Vec::new();
+        for target in targets {
+            if let Some(object) = self.read(&target).await? {
+                dependents.push((target, object));
+            }
+        }
+        Ok(dependents)
+    }
+
+    /// Asks for an owner itself. A kind that is not served (yet) counts as live: better too much left than too little.
+    async fn owner(&self, dependent: &Target, reference: &Value) -> Result<Owner, Status> {
+        let (group, version) = model::gvk::split_api_version(reference.api_version());
+        let served =
+            self.served.lock().iter().find(|own| own.group == group && own.kind == reference.kind()).cloned();
+        let Some(served) = served else { return Ok(Owner::Live) };
+        let target = Target {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            plural: served.plural,
+            namespace: if served.namespaced { dependent.namespace.clone() } else { String::new() },
+            name: reference.text(&["name"]).to_owned(),
+        };
+        let found = self.read(&target).await?.filter(|object| object.uid() == reference.text(&["uid"]));
+        Ok(match found {
+            None => Owner::Gone,
+            Some(object) => {
+                let finalizers = object.items(&["metadata", "finalizers"]);
+                let waits = object.at(&["metadata", "deletionTimestamp"]).is_some()
+                    && finalizers.iter().any(|own| own == FOREGROUND);
+                if waits { Owner::Waiting } else { Owner::Live }
+            }
+        })
+    }
+
+    async fn read(&self, target: &Target) -> Result<Option<Value>, Status> {
+        match self.context.client.call::<Value>(Method::GET, path(target).as_str(), None).await {
+            Ok(object) => Ok(Some(object)),
+            Err(status) if status.is(Reason::NotFound) => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+}
