@@ -8,6 +8,10 @@ use std::collections::BTreeMap;
 
 use netplan::nft::{Chain, Data, DataType, Family, Field, Operation, Rule, Ruleset, Set, Value, replace};
 
+use netplan::link::TABLE_PREFIX;
+use netplan::ports::{HostPort, read_key};
+use netplan::ruleset::HOST_PORT_MAPS;
+
 use self::expression::Expressions;
 use crate::netlink::{APPEND, Answer, CREATE, KernelError, Message, Socket, attributes, find, read_text};
 
@@ -21,6 +25,7 @@ const BATCH_END: u16 = 17;
 
 // `NFT_MSG_*`.
 const NEW_TABLE: u16 = SUBSYSTEM;
+const GET_TABLE: u16 = SUBSYSTEM | 1;
 const DELETE_TABLE: u16 = SUBSYSTEM | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const GET_CHAIN: u16 = SUBSYSTEM | 4;
@@ -124,17 +129,39 @@ pub fn is_intact(socket: &mut Socket, ruleset: &Ruleset) -> Answer<bool> {
         return Ok(false);
     }
     for (name, set) in &ruleset.sets {
-        let request =
-            header(GET_ELEMENTS, 0, family).text(ELEMENTS_TABLE, &ruleset.table).text(ELEMENTS_SET, name);
-        let replies = socket.dump(&request)?;
-        let lists =
-            replies.iter().filter_map(|reply| reply.body.get(4..)).filter_map(|body| find(body, ELEMENTS));
-        let count: usize = lists.map(|list| attributes(list).count()).sum();
+        let count = element_keys(socket, ruleset.family, &ruleset.table, name)?.len();
         if count != set.elements.len() {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Host ports that other instances' tables lead somewhere, with the table's name.
+pub fn host_ports_of_others(
+    socket: &mut Socket,
+    family: Family,
+    own_table: &str,
+) -> Answer<Vec<(String, HostPort)>> {
+    let replies = socket.dump(&header(GET_TABLE, 0, family.number()))?;
+    let names = replies.iter().filter_map(|reply| find(reply.body.get(4..)?, TABLE_NAME).map(read_text));
+    let mut ports = Vec::new();
+    for table in names.filter(|name| name.starts_with(TABLE_PREFIX) && name != own_table) {
+        for map in HOST_PORT_MAPS {
+            let keys = element_keys(socket, family, &table, map)?;
+            ports.extend(keys.iter().filter_map(|key| Some((table.clone(), read_key(key)?))));
+        }
+    }
+    Ok(ports)
+}
+
+fn element_keys(socket: &mut Socket, family: Family, table: &str, set: &str) -> Answer<Vec<Vec<u8>>> {
+    let request =
+        header(GET_ELEMENTS, 0, family.number()).text(ELEMENTS_TABLE, table).text(ELEMENTS_SET, set);
+    let replies = socket.dump(&request)?;
+    let lists = replies.iter().filter_map(|reply| find(reply.body.get(4..)?, ELEMENTS));
+    let key = |element| find(find(element, ELEMENT_KEY)?, DATA_VALUE).map(<[u8]>::to_vec);
+    Ok(lists.flat_map(attributes).filter_map(|(_, element)| key(element)).collect())
 }
 
 fn chain_count(socket: &mut Socket, ruleset: &Ruleset) -> Answer<usize> {

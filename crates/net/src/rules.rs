@@ -2,6 +2,7 @@
 
 use netplan::foreign::{self, ForeignChain};
 use netplan::nft::{Family, Ruleset, diff};
+use netplan::ports::HostPort;
 use rustix::io::Errno;
 use sys::netns::NetlinkProtocol;
 
@@ -113,6 +114,20 @@ impl Rules {
             }
         }
         Err(Error::kernel("change nftables chains of other programs")(Errno::BUSY.into()))
+    }
+
+    /// Host ports of other instances on this machine, with the table that holds each.
+    pub fn host_ports_of_others(
+        &mut self,
+        families: &[Family],
+        own_table: &str,
+    ) -> Result<Vec<(String, HostPort)>> {
+        let mut ports = Vec::new();
+        for family in families {
+            let found = nftables::host_ports_of_others(&mut self.socket, *family, own_table);
+            ports.extend(found.map_err(Error::kernel("list the host ports of other instances"))?);
+        }
+        Ok(ports)
     }
 
     /// Forgets UDP connections to host ports whose target changed.

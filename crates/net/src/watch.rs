@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use netplan::link::TABLE_PREFIX;
 use netplan::nft::Family;
 use sys::netns::NetlinkProtocol;
 use tokio::io::unix::AsyncFd;
@@ -123,6 +124,6 @@ impl Filter {
             return false;
         }
         let table = reply.body.get(4..).and_then(|rest| find(rest, TABLE_NAME)).map(read_text);
-        table.is_none_or(|table| table == self.table || !table.starts_with("carob-"))
+        table.is_none_or(|table| table == self.table || !table.starts_with(TABLE_PREFIX))
     }
 }

@@ -238,8 +238,15 @@ fn two_instances_live_together_or_are_refused() {
         options.service_cidrs = vec!["10.45.0.0/16".parse().unwrap()];
         let second = Network::open(options).await.unwrap();
         let (a, b) = two_pods(&first).await;
+        let namespace = netns::create().unwrap();
+        let taken = second.attach(namespace.as_fd(), &attachment("a", &["tcp 8080 80"])).await.unwrap_err();
+        assert_eq!(
+            taken.message,
+            "host port 8080/tcp is held by a Pod of another instance (nftables table carob-1a2b3c4d)"
+        );
+        assert!(second.attached().is_empty(), "a refused Pod holds nothing");
         let c = pod(&second, "a", &["tcp 8081 80"]).await;
-        assert_eq!(c.address().to_string(), "10.44.0.2");
+        assert_eq!(c.address().to_string(), "10.44.0.3");
         let server = listen(&c.namespace, 80);
         assert_eq!(talk(&machine.world, &format!("{HOST}:8081"), &server).to_string(), WORLD);
         drop(server);

@@ -2,10 +2,8 @@
 //! ufw, firewalld), an accept in our own table cannot help, because every chain of a hook must let a packet pass. So a
 //! rule marked with our table's name is put at the head of such chains, and taken away again.
 
+use crate::link::TABLE_PREFIX;
 use crate::nft::{Hook, Is, Rule, Side, Statement};
-
-/// Names of our tables start with this; other instances' tables are left alone.
-const OWN_TABLE_PREFIX: &str = "carob-";
 
 /// A base chain of type filter on the hooks forward, input or output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +88,7 @@ fn delete(chain: usize, rule: &ForeignRule) -> ForeignChange {
 
 fn needs_rules(chain: &ForeignChain) -> bool {
     let drops = chain.drops || chain.rules.iter().any(|rule| rule.drops_all);
-    drops && !chain.table.starts_with(OWN_TABLE_PREFIX)
+    drops && !chain.table.starts_with(TABLE_PREFIX)
 }
 
 fn own_positions(chain: &ForeignChain, mark: &str) -> Vec<usize> {

@@ -13,9 +13,12 @@ pub fn bridge_name(instance_id: &str) -> String {
     format!("cb-{instance_id}")
 }
 
+/// What every instance's nftables tables start with.
+pub const TABLE_PREFIX: &str = "carob-";
+
 /// Name of an instance's nftables tables.
 pub fn table_name(instance_id: &str) -> String {
-    format!("carob-{instance_id}")
+    format!("{TABLE_PREFIX}{instance_id}")
 }
 
 /// Whether the text is an instance id: 8 lower-case hex digits, so that names made of it fit everywhere.

@@ -78,7 +78,7 @@ impl fmt::Display for HostPort {
 
 /// Two sandboxes want the same host port.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("host port {port} is held by Pod {holder}")]
+#[error("host port {port} is held by {holder}")]
 pub struct PortTaken {
     /// What was asked for.
     pub port: HostPort,
@@ -120,7 +120,7 @@ pub fn conflict<'a>(
         let clash =
             wanted.iter().find(|wanted| record.port_mappings.iter().any(|held| clashes(held, wanted)));
         if let Some(mapping) = clash {
-            return Some(PortTaken { port: key(mapping), holder: record.describe() });
+            return Some(PortTaken { port: key(mapping), holder: format!("Pod {}", record.describe()) });
         }
     }
     None
@@ -136,18 +136,50 @@ fn key(mapping: &PortMapping) -> HostPort {
     HostPort { protocol: mapping.protocol, address: mapping.host_address, port: mapping.host_port }
 }
 
-/// Upstream's rule (scheduler's `HostPortInfo`): the wildcard clashes with every address.
+/// Whether a host port that `wanted` asks for is held by another instance on this machine: `held` is what the other
+/// instances' tables lead elsewhere, with the name of each table.
+pub fn conflict_between_instances(held: &[(String, HostPort)], wanted: &[PortMapping]) -> Option<PortTaken> {
+    let wanted: Vec<HostPort> = wanted.iter().map(key).collect();
+    held.iter().find_map(|(table, held)| {
+        let port = wanted.iter().copied().find(|wanted| same_port(held, wanted))?;
+        Some(PortTaken { port, holder: format!("a Pod of another instance (nftables table {table})") })
+    })
+}
+
+/// Reads back the key of an element of a host port map: protocol, perhaps an address, port; each padded to a multiple
+/// of 4 bytes.
+pub fn read_key(bytes: &[u8]) -> Option<HostPort> {
+    let (protocol, rest) = bytes.split_at_checked(4)?;
+    let (address, port) = rest.split_at_checked(rest.len().checked_sub(4)?)?;
+    let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
+        .into_iter()
+        .find(|known| known.number() == protocol[0])?;
+    let address = match address.len() {
+        0 => None,
+        4 => Some(<[u8; 4]>::try_from(address).ok()?.into()),
+        16 => Some(<[u8; 16]>::try_from(address).ok()?.into()),
+        _ => return None,
+    };
+    Some(HostPort { protocol, address, port: u16::from_be_bytes([port[0], port[1]]) })
+}
+
 fn clashes(left: &PortMapping, right: &PortMapping) -> bool {
-    let same_address = match (left.host_address, right.host_address) {
+    same_port(&key(left), &key(right))
+}
+
+/// Upstream's rule (scheduler's `HostPortInfo`): the wildcard clashes with every address.
+fn same_port(left: &HostPort, right: &HostPort) -> bool {
+    let same_address = match (left.address, right.address) {
         (Some(left), Some(right)) => left == right,
         _ => true,
     };
-    left.protocol == right.protocol && left.host_port == right.host_port && same_address
+    left.protocol == right.protocol && left.port == right.port && same_address
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::nft::Value;
 
     /// `tcp 127.0.0.1:8080 80`, `udp 53 5353`.
     pub(crate) fn mapping(text: &str) -> PortMapping {
@@ -196,6 +228,31 @@ pub(crate) mod tests {
             assert_eq!(found.as_deref(), want, "{wanted}");
         }
         assert_eq!(conflict(&records, "a", &[mapping("tcp 8080 80")]), None, "its own");
+    }
+
+    #[test]
+    fn conflicts_between_instances() {
+        for (held, wanted, want) in [
+            ("tcp 8080 80", "tcp 127.0.0.1:8080 80", true),
+            ("tcp 127.0.0.1:8080 80", "tcp 127.0.0.1:8080 80", true),
+            ("tcp [::1]:8080 80", "tcp 8080 80", true),
+            ("tcp 127.0.0.1:8080 80", "tcp 127.0.0.2:8080 80", false),
+            ("udp 8080 80", "tcp 8080 80", false),
+        ] {
+            let held = key(&mapping(held));
+            let mut bytes = Value::Protocol(held.protocol).register_bytes();
+            bytes.extend(
+                held.address.into_iter().flat_map(|address| Value::Address(address).register_bytes()),
+            );
+            bytes.extend(Value::Port(held.port).register_bytes());
+            assert_eq!(read_key(&bytes), Some(held));
+            let held = [("carob-ffffffff".to_owned(), held)];
+            let found = conflict_between_instances(&held, &[mapping(wanted)]);
+            assert_eq!(found.is_some(), want, "{held:?} {wanted}");
+        }
+        for bytes in [&[][..], &[6, 0, 0, 0], &[6, 0, 0, 0, 1, 2, 3], &[9, 0, 0, 0, 0, 80, 0, 0], &[6; 10]] {
+            assert_eq!(read_key(bytes), None, "{bytes:?}");
+        }
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Wanted<'a> {
 const SERVICES: &str = "services";
 const HOST_PORTS: &str = "host-ports";
 const HOST_PORTS_AT: &str = "host-ports-at";
+/// The maps that hold host ports, by which instances know each other's.
+pub const HOST_PORT_MAPS: [&str; 2] = [HOST_PORTS, HOST_PORTS_AT];
 const HAIRPIN: &str = "hairpin";
 const DESTINATIONS: &str = "destinations";
 

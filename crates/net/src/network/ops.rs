@@ -131,6 +131,12 @@ impl Inner {
             return Ok(());
         }
         let mut rules = self.rules.lock();
+        if !record.port_mappings.is_empty() {
+            let held = rules.host_ports_of_others(&self.families, &self.table)?;
+            if let Some(taken) = ports::conflict_between_instances(&held, &record.port_mappings) {
+                return Err(taken.into());
+            }
+        }
         self.apply_rules(&mut rules)?;
         let mut changed = ports::udp_ports(&record.port_mappings);
         changed.extend(ports::udp_ports(former));
