@@ -157,6 +157,8 @@ pub struct Correlator {
     buckets: HashMap<String, Bucket>,
     similar: HashMap<String, Similar>,
     written: HashMap<String, Written>,
+    /// The number in the last event's name: names come from the time and must differ.
+    last_name: i128,
 }
 
 impl Correlator {
@@ -167,6 +169,7 @@ impl Correlator {
             buckets: HashMap::new(),
             similar: HashMap::new(),
             written: HashMap::new(),
+            last_name: 0,
         }
     }
 
@@ -244,14 +247,15 @@ impl Correlator {
         })
     }
 
-    fn event(&self, occurrence: &Occurrence, message: String) -> Event {
+    fn event(&mut self, occurrence: &Occurrence, message: String) -> Event {
         let object = occurrence.object.clone();
         let namespace =
             object.namespace.clone().filter(|own| !own.is_empty()).unwrap_or_else(|| "default".into());
         let name = object.name.clone().unwrap_or_default();
+        self.last_name = occurrence.time.as_nanosecond().max(self.last_name + 1);
         Event {
             metadata: ObjectMeta {
-                name: Some(format!("{name}.{:x}", occurrence.time.as_nanosecond())),
+                name: Some(format!("{name}.{:x}", self.last_name)),
                 namespace: Some(namespace),
                 ..ObjectMeta::default()
             },

@@ -21,6 +21,8 @@ pub mod shared;
 pub mod start;
 pub mod statuses;
 pub mod sync;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod worker;
 
 pub use agent::Agent;
@@ -28,3 +30,6 @@ pub use options::{Directories, Options};
 pub use seams::{
     ContainerHandle, LookupError, NodeApiBackend, PreparedVolumes, VolumeError, VolumeFacts, Volumes,
 };
+
+#[cfg(test)]
+mod tests;

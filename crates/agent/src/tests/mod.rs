@@ -1,0 +1,3 @@
+//! Whole sequences on fakes.
+
+mod sequences;
