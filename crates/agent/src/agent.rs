@@ -137,8 +137,10 @@ pub fn deliver(shared: &Arc<Shared>, pod: Pod, adopted: &Adopted) {
     let pod = Arc::new(pod);
     let mut pods = shared.pods.lock();
     if let Some(mailbox) = pods.get(&uid) {
-        mailbox.inbox.lock().pod = Some(pod);
-        mailbox.ring();
+        let before = mailbox.inbox.lock().pod.replace(Arc::clone(&pod));
+        if before.is_none_or(|before| matters(&before, &pod)) {
+            mailbox.ring();
+        }
         return;
     }
     let inbox = Inbox { pod: Some(pod), ..Inbox::default() };
@@ -147,6 +149,29 @@ pub fn deliver(shared: &Arc<Shared>, pod: Pod, adopted: &Adopted) {
     drop(pods);
     let sandbox_ids = adopted.lock().remove(&uid).unwrap_or_default();
     tokio::spawn(worker::run(Arc::clone(shared), mailbox, sandbox_ids));
+}
+
+/// Whether a change of a Pod is more than the agent's own report coming back.
+fn matters(before: &Pod, after: &Pod) -> bool {
+    let own = |pod: &Pod| {
+        let metadata = &pod.metadata;
+        (
+            metadata.deletion_timestamp.clone(),
+            metadata.deletion_grace_period_seconds,
+            metadata.labels.clone(),
+            metadata.annotations.clone(),
+        )
+    };
+    let gates = |pod: &Pod| {
+        let gates = pod::spec(pod).readiness_gates.as_deref().unwrap_or_default();
+        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        let mut states: Vec<(String, String)> = Vec::new();
+        for condition in conditions.iter().filter(|own| gates.iter().any(|gate| gate.condition_type == own.type_)) {
+            states.push((condition.type_.clone(), condition.status.clone()));
+        }
+        states
+    };
+    before.spec != after.spec || own(before) != own(after) || gates(before) != gates(after)
 }
 
 /// Tells a worker that its Pod is gone from its source.
