@@ -178,7 +178,11 @@ pub trait ObjectReader: Send + Sync {
     ///
     /// # Errors
     /// When the store cannot be read.
-    async fn list(&self, resource: &GroupResource, namespace: Option<&str>) -> Result<Vec<Arc<Value>>, Status>;
+    async fn list(
+        &self,
+        resource: &GroupResource,
+        namespace: Option<&str>,
+    ) -> Result<Vec<Arc<Value>>, Status>;
 
     /// Rises whenever an object of the resource changes: what was computed from a [`ObjectReader::list`] holds as long
     /// as the generation read before it stays the same. 0 while the cache is not open.

@@ -1,0 +1,6 @@
+//! HTTP and TLS in front of the pipeline.
+
+pub mod serve;
+pub mod tls;
+
+pub use serve::{ServeOptions, serve};
