@@ -1,6 +1,6 @@
 //! Starts the agent and spreads news: Pods from the API and events of the runtime go to the Pods' workers.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use client::{WatchEvent, WatchOptions};
@@ -21,7 +21,7 @@ use crate::options::Options;
 use crate::seams::NodeApiBackend;
 use crate::shared::{Inbox, Mailbox, Shared};
 use crate::statuses::Statuses;
-use crate::worker;
+use crate::{node, worker};
 
 /// Pause before a broken watch is begun again.
 const WATCH_RETRY: std::time::Duration = std::time::Duration::from_millis(200);
@@ -52,6 +52,8 @@ impl Agent {
         let options = &shared.options;
         tasks.spawn(events::run(occurrences, options.client.clone(), options.node_name.clone()));
         tasks.spawn(shared.objects.clone().watch_services());
+        tasks.spawn(node::report::run(Arc::clone(&shared)));
+        tasks.spawn(node::lease::run(Arc::clone(&shared)));
         let runtime_events = shared.runtime().events();
         tasks.spawn(spread_runtime_events(Arc::clone(&shared), runtime_events));
         let mut adopted: HashMap<String, Vec<String>> = HashMap::new();
@@ -88,6 +90,7 @@ fn make_shared(options: Options, recorder: Recorder) -> Shared {
         path => Some(std::fs::read_to_string(path).unwrap_or_default()),
     };
     let machine = crate::machine::Machine::read();
+    let allocatable = machine.allocatable(config, &options.directories.root);
     let limits = NodeLimits {
         memory_bytes: machine.memory_bytes,
         cfs_quota: config.cpu_cfs_quota,
@@ -106,8 +109,10 @@ fn make_shared(options: Options, recorder: Recorder) -> Shared {
             host_file,
         },
         limits,
-        allocatable: BTreeMap::new(),
+        allocatable,
         node: RwLock::default(),
+        node_known: tokio::sync::watch::Sender::new(false),
+        node_changed: tokio::sync::Notify::new(),
         pods: Mutex::default(),
         runtime_name,
         runtime_version,

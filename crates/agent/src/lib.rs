@@ -13,6 +13,7 @@ pub mod hooks;
 pub mod images;
 pub mod kill;
 pub mod machine;
+pub mod node;
 pub mod objects;
 pub mod observe;
 pub mod options;

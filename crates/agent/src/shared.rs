@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use podlogic::actions::Verdicts;
 use podlogic::dns::NodeDns;
 use podlogic::limits::NodeLimits;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::events::Recorder;
 use crate::images::Puller;
@@ -104,6 +104,10 @@ pub struct Shared {
     pub allocatable: BTreeMap<String, Quantity>,
     /// The Node object as last seen.
     pub node: RwLock<Option<Arc<Node>>>,
+    /// Whether the Node object is known.
+    pub node_known: watch::Sender<bool>,
+    /// Rings when the node's status has to be written.
+    pub node_changed: Notify,
     /// Post boxes by Pod UID.
     pub pods: Mutex<HashMap<String, Arc<Mailbox>>>,
 }
