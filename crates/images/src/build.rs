@@ -17,7 +17,7 @@ use crate::digest::{Digest, chain_ids};
 use crate::index::ImageRecord;
 use crate::layers::LayerRecord;
 use crate::manifest::{OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, host_platform, parse_config};
-use crate::store::ImageStore;
+use crate::store::{ImageStore, Lease};
 
 /// Chunks between writer and unpacker, at most.
 const PIPE_CHUNKS: usize = 16;
@@ -140,7 +140,7 @@ impl ImageStore {
             None => self.layers.settle(fresh, &diff_id, &[]).map_err(|error| failed(&error))?,
         };
         let config = config_document(&options.config, &diff_id);
-        self.commit_built(&reference, &config, &[(layer, size)], options.config.pinned)
+        self.commit_built(&reference, &config, &[(layer, size)], options.config.pinned, &mut lease)
             .map_err(|error| failed(&error))
     }
 
@@ -180,11 +180,14 @@ impl ImageStore {
         config: &[u8],
         layers: &[(LayerRecord, u64)],
         pinned: bool,
+        lease: &mut Lease,
     ) -> io::Result<Made> {
         let parsed = parse_config(config).map_err(io::Error::other)?;
         let id = Digest::of(config);
         let manifest = manifest_document(&id, config.len() as u64, layers);
         let target = Digest::of(&manifest);
+        lease.add(&id);
+        lease.add(&target);
         self.write_blob(&id, config)?;
         self.write_blob(&target, &manifest)?;
         let packed: u64 = layers.iter().map(|(_, size)| size).sum();

@@ -8,6 +8,7 @@
 //! start of a container), every size is bounded, and archives are unpacked beneath their layer's directory only.
 
 pub mod archive;
+mod auth;
 pub mod build;
 mod decompress;
 pub mod demo;
@@ -18,6 +19,7 @@ pub mod layers;
 pub mod manifest;
 mod pull;
 pub mod registries;
+mod registry;
 mod roots;
 mod service;
 pub mod store;
