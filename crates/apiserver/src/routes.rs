@@ -83,8 +83,7 @@ fn counts_generation(group: &str, kind: &str) -> bool {
         "discovery.k8s.io" => kind == "EndpointSlice",
         "storage.k8s.io" | "scheduling.k8s.io" => matches!(kind, "CSIDriver" | "PriorityClass"),
         "resource.k8s.io" => matches!(kind, "ResourceSlice"),
-        ""
-        | "authentication.k8s.io"
+        "authentication.k8s.io"
         | "authorization.k8s.io"
         | "autoscaling"
         | "certificates.k8s.io"

@@ -22,7 +22,7 @@ pub fn of(context: &Context, objects: &[Value], metadata: Value, headers: bool) 
             return Err(Status::bad_request(text));
         }
     };
-    let served = context.served()?;
+    context.served()?;
     let now = context.server.options.clock.now();
     let mut table = rows(objects, now);
     table["metadata"] = metadata;
