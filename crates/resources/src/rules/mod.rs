@@ -3,10 +3,12 @@
 
 pub mod at;
 pub mod checks;
+pub mod core;
 pub mod diff;
 pub mod fill;
 pub mod image_tag;
 pub mod internal;
+pub mod kind;
 pub mod metadata;
 pub mod pod;
 pub mod storage;

@@ -2,13 +2,41 @@
 
 use std::sync::Arc;
 
+use crate::rules::core::{configuration, endpoints, events, namespaces, nodes, quotas, services, volumes};
+use crate::rules::kind::Kind;
 use crate::rules::pod::Pod;
 use crate::rules::{Plain, Rules};
 
+/// (group, kind, rules).
+const KINDS: &[(&str, &str, Kind)] = &[
+    ("", "ConfigMap", configuration::CONFIG_MAP),
+    ("", "Endpoints", endpoints::ENDPOINTS),
+    ("", "Event", events::EVENT),
+    ("", "LimitRange", quotas::LIMIT_RANGE),
+    ("", "Namespace", namespaces::NAMESPACE),
+    ("", "Node", nodes::NODE),
+    ("", "PersistentVolume", volumes::PERSISTENT_VOLUME),
+    ("", "PersistentVolumeClaim", volumes::CLAIM),
+    ("", "ResourceQuota", quotas::RESOURCE_QUOTA),
+    ("", "Secret", configuration::SECRET),
+    ("", "Service", services::SERVICE),
+    ("", "ServiceAccount", configuration::SERVICE_ACCOUNT),
+    ("coordination.k8s.io", "Lease", events::LEASE),
+    ("discovery.k8s.io", "EndpointSlice", endpoints::ENDPOINT_SLICE),
+    ("events.k8s.io", "Event", events::NEW_EVENT),
+    ("node.k8s.io", "RuntimeClass", quotas::RUNTIME_CLASS),
+    ("scheduling.k8s.io", "PriorityClass", quotas::PRIORITY_CLASS),
+    ("storage.k8s.io", "CSIDriver", volumes::CSI_DRIVER),
+    ("storage.k8s.io", "StorageClass", volumes::STORAGE_CLASS),
+];
+
 /// The rules of a kind, by its API group and name.
 pub fn rules_for(group: &str, kind: &str) -> Arc<dyn Rules> {
-    match (group, kind) {
-        ("", "Pod") => Arc::new(Pod),
-        _ => Arc::new(Plain),
+    if (group, kind) == ("", "Pod") {
+        return Arc::new(Pod);
+    }
+    match KINDS.iter().find(|(own_group, own_kind, _)| (*own_group, *own_kind) == (group, kind)) {
+        Some((_, _, rules)) => Arc::new(*rules),
+        None => Arc::new(Plain),
     }
 }

@@ -19,14 +19,15 @@ pub(super) fn of_container(errors: &mut Errors, resources: &At, claims: &BTreeSe
 }
 
 /// `overhead`, looked at as limits are.
-pub(super) fn overhead(errors: &mut Errors, overhead: &At) {
+pub fn overhead(errors: &mut Errors, overhead: &At) {
     let wrapped = json!({"limits": overhead.value});
     requirements(errors, &At::new(&wrapped, overhead.path.clone()), container_name);
 }
 
 type NameRule = fn(&mut Errors, &str, &At);
 
-fn container_name(errors: &mut Errors, name: &str, at: &At) {
+/// A name that containers may use for a resource.
+pub fn container_name(errors: &mut Errors, name: &str, at: &At) {
     checks::resource_name(errors, name, at);
     if !name.contains('/') {
         let standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || checks::is_huge_page(name);
