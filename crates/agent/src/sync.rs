@@ -41,8 +41,8 @@ pub struct PodState {
     pub has_directories: bool,
     /// Failed steps in a row, for the pause after them.
     pub failures_in_a_row: u32,
-    /// The Pod's addresses are known and probes can be told.
-    pub reported: Option<Arc<PodStatus>>,
+    /// Probes under way.
+    pub probes: crate::probes::Probes,
 }
 
 /// What follows from a step.
@@ -67,7 +67,7 @@ pub struct Step<'a> {
     /// The agent.
     pub shared: &'a Arc<Shared>,
     /// The Pod's post box.
-    pub mailbox: &'a Mailbox,
+    pub mailbox: &'a Arc<Mailbox>,
     /// The Pod.
     pub pod: &'a Arc<Pod>,
     /// What the worker remembers.
@@ -97,6 +97,8 @@ impl Step<'_> {
         if !is_terminal {
             hold_back_final_phase(&mut written, &old, observed);
         }
+        let ending = is_terminal || self.mailbox.must_end() || is_final(&status);
+        self.state.probes.reconcile(self.shared, self.mailbox, self.pod, &status, ending);
         let mirror = self.mailbox.inbox.lock().mirror.clone();
         let target = if pod::is_static(self.pod) { mirror } else { Some(Arc::clone(self.pod)) };
         self.shared.statuses.set(uid, target.as_ref(), written);
