@@ -121,8 +121,11 @@ impl FieldError {
     pub fn not_supported(path: &Path, value: &Value, supported: &[&str]) -> Self {
         let mut supported: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
         supported.sort();
-        let detail =
-            if supported.is_empty() { String::new() } else { format!("supported values: {}", supported.join(", ")) };
+        let detail = if supported.is_empty() {
+            String::new()
+        } else {
+            format!("supported values: {}", supported.join(", "))
+        };
         Self { fault: Fault::NotSupported, path: path.clone(), value: show(value), detail }
     }
 

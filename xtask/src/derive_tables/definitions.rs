@@ -29,14 +29,18 @@ const SPECIAL: &[(&str, &str)] = &[
     ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON", "Raw"),
     ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray", "SchemaOrArray"),
     ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool", "SchemaOrBool"),
-    ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray", "SchemaOrStrings"),
+    (
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray",
+        "SchemaOrStrings",
+    ),
 ];
 
 /// Writes the table.
 pub fn render(swagger: &Value, protobuf: &Value) -> anyhow::Result<String> {
     let definitions = swagger["definitions"].as_object().context("swagger has no definitions")?;
     let facts = facts();
-    let index: BTreeMap<&str, usize> = definitions.keys().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+    let index: BTreeMap<&str, usize> =
+        definitions.keys().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
     let mut out = String::from(
         "//! Every definition of upstream's OpenAPI document, sorted by name.\n\n\
          use crate::schema::table::{Definition, Field, Merge, Omit, Omit::*, Type, Type::*};\n\n\
@@ -75,9 +79,10 @@ pub fn render(swagger: &Value, protobuf: &Value) -> anyhow::Result<String> {
             )?;
             merges.extend(merge);
         }
-        let special = SPECIAL.iter().find(|(special, _)| special == name).map_or("None".to_owned(), |(_, ty)| {
-            format!("Some({ty})")
-        });
+        let special = SPECIAL
+            .iter()
+            .find(|(special, _)| special == name)
+            .map_or("None".to_owned(), |(_, ty)| format!("Some({ty})"));
         let kinds: Vec<String> = definition["x-kubernetes-group-version-kind"]
             .as_array()
             .into_iter()
@@ -103,7 +108,11 @@ pub fn render(swagger: &Value, protobuf: &Value) -> anyhow::Result<String> {
             strings(keys.iter().map(String::as_str)),
         )?;
     }
-    write!(out, "\n/// Every definition.\npub static DEFINITIONS: [Definition; {}] = [\n{body}];\n", definitions.len())?;
+    write!(
+        out,
+        "\n/// Every definition.\npub static DEFINITIONS: [Definition; {}] = [\n{body}];\n",
+        definitions.len()
+    )?;
     Ok(out)
 }
 
@@ -143,9 +152,14 @@ fn render_type(schema: &Value, go_type: &str, index: &BTreeMap<&str, usize>) -> 
         (Some("integer"), Some("int64")) => "Int64",
         (Some("integer"), _) => "Int32",
         (Some("number"), _) => "Float",
-        (Some("array"), _) => return Ok(format!("List(&{})", render_type(&schema["items"], elem(go_type), index)?)),
+        (Some("array"), _) => {
+            return Ok(format!("List(&{})", render_type(&schema["items"], elem(go_type), index)?));
+        }
         (Some("object"), _) if schema["additionalProperties"].is_object() => {
-            return Ok(format!("Map(&{})", render_type(&schema["additionalProperties"], elem(go_type), index)?));
+            return Ok(format!(
+                "Map(&{})",
+                render_type(&schema["additionalProperties"], elem(go_type), index)?
+            ));
         }
         _ => "Raw",
     };

@@ -67,7 +67,10 @@ pub fn render(swagger: &Value, discovery: &Value) -> anyhow::Result<String> {
             .subresources
             .iter()
             .map(|(name, (group, version, kind, verbs))| {
-                format!("({name:?},({group:?},{version:?},{kind:?}),{})", strings(verbs.iter().map(String::as_str)))
+                format!(
+                    "({name:?},({group:?},{version:?},{kind:?}),{})",
+                    strings(verbs.iter().map(String::as_str))
+                )
             })
             .collect();
         let list = |list: &[String]| strings(list.iter().map(String::as_str));
@@ -109,8 +112,11 @@ fn named_row(group: &Value, version: &Value, resource: &Value) -> Row {
     let subresources = resource["subresources"].as_array().into_iter().flatten().map(|sub| {
         let answer = &sub["responseKind"];
         let own = answer["version"] == "";
-        let (sub_group, sub_version) =
-            if own { (group.clone(), version.clone()) } else { (text(&answer["group"]), text(&answer["version"])) };
+        let (sub_group, sub_version) = if own {
+            (group.clone(), version.clone())
+        } else {
+            (text(&answer["group"]), text(&answer["version"]))
+        };
         (text(&sub["subresource"]), (sub_group, sub_version, text(&answer["kind"]), list(&sub["verbs"])))
     });
     Row {
@@ -139,7 +145,9 @@ struct Served {
 fn core(swagger: &Value) -> anyhow::Result<Vec<Row>> {
     let mut served: BTreeMap<String, Served> = BTreeMap::new();
     for (path, operations) in swagger["paths"].as_object().context("swagger has no paths")? {
-        let Some(rest) = path.strip_prefix("/api/v1/").filter(|rest| !rest.is_empty() && !rest.starts_with("watch")) else {
+        let Some(rest) =
+            path.strip_prefix("/api/v1/").filter(|rest| !rest.is_empty() && !rest.starts_with("watch"))
+        else {
             continue;
         };
         let in_namespace = rest.strip_prefix("namespaces/{namespace}/");
@@ -168,7 +176,8 @@ fn core(swagger: &Value) -> anyhow::Result<Vec<Row>> {
 }
 
 fn core_row(plural: String, served: Served) -> Row {
-    let short = CORE_SHORT_NAMES.iter().filter(|(name, _)| *name == plural).map(|(_, short)| (*short).to_owned());
+    let short =
+        CORE_SHORT_NAMES.iter().filter(|(name, _)| *name == plural).map(|(_, short)| (*short).to_owned());
     let all = CORE_ALL.contains(&plural.as_str()).then(|| "all".to_owned());
     let subresources = served.subresources.into_iter().map(|(name, (kind, verbs))| {
         let path = format!("{plural}/{name}");
@@ -210,7 +219,9 @@ fn verbs(action: &str, method: &str) -> &'static [&'static str] {
 fn kinds(swagger: &Value) -> BTreeMap<(String, String, String), String> {
     let mut kinds = BTreeMap::new();
     for (name, definition) in swagger["definitions"].as_object().into_iter().flatten() {
-        if let [kind] = definition["x-kubernetes-group-version-kind"].as_array().map_or(&[][..], Vec::as_slice) {
+        if let [kind] =
+            definition["x-kubernetes-group-version-kind"].as_array().map_or(&[][..], Vec::as_slice)
+        {
             let part = |name: &str| kind[name].as_str().unwrap_or_default().to_owned();
             kinds.insert((part("group"), part("version"), part("kind")), name.clone());
         }

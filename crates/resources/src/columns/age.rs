@@ -31,7 +31,11 @@ pub fn human(seconds: i64) -> String {
 }
 
 fn pair(large: i64, large_unit: char, small: i64, small_unit: char) -> String {
-    if small == 0 { format!("{large}{large_unit}") } else { format!("{large}{large_unit}{small}{small_unit}") }
+    if small == 0 {
+        format!("{large}{large_unit}")
+    } else {
+        format!("{large}{large_unit}{small}{small_unit}")
+    }
 }
 
 /// A duration of so many seconds, in its largest unit.

@@ -9,7 +9,15 @@ use super::{AGE, NAME, Printer, text};
 pub(super) const PRINTERS: &[Printer] = &[Printer {
     group: "autoscaling",
     kind: "HorizontalPodAutoscaler",
-    columns: &[NAME, text("Reference"), text("Targets"), text("MinPods"), text("MaxPods"), text("Replicas"), AGE],
+    columns: &[
+        NAME,
+        text("Reference"),
+        text("Targets"),
+        text("MinPods"),
+        text("MaxPods"),
+        text("Replicas"),
+        AGE,
+    ],
     cells: autoscaler,
 }];
 
@@ -17,7 +25,8 @@ const SHOWN_MAX: usize = 2;
 
 fn autoscaler(autoscaler: &Row<'_>) -> Vec<Value> {
     let target = autoscaler.object.at(&["spec", "scaleTargetRef"]).unwrap_or(&Value::Null);
-    let min = autoscaler.object.integer(&["spec", "minReplicas"]).map_or("<unset>".into(), |min| min.to_string());
+    let min =
+        autoscaler.object.integer(&["spec", "minReplicas"]).map_or("<unset>".into(), |min| min.to_string());
     row![
         autoscaler.name(),
         format!("{}/{}", target.text(&["kind"]), target.text(&["name"])),
@@ -67,7 +76,9 @@ fn metric(spec: &Value, status: &Value) -> String {
         if average.is_some() {
             return format!("{name}: {}/{}", current("averageValue"), plain(average));
         }
-        let percent = |value: Option<i64>, otherwise: &str| value.map_or(otherwise.to_owned(), |value| format!("{value}%"));
+        let percent = |value: Option<i64>, otherwise: &str| {
+            value.map_or(otherwise.to_owned(), |value| format!("{value}%"))
+        };
         let now = percent(status.integer(&[source, "current", "averageUtilization"]), "<unknown>");
         let wanted = percent(spec.integer(&[source, "target", "averageUtilization"]), "<auto>");
         return format!("{name}: {now}/{wanted}");

@@ -94,7 +94,8 @@ pub(super) use row;
 
 /// Names and images of containers.
 pub fn containers(list: &[Value]) -> (String, String) {
-    let join = |field: &str| list.iter().map(|container| container.text(&[field])).collect::<Vec<_>>().join(",");
+    let join =
+        |field: &str| list.iter().map(|container| container.text(&[field])).collect::<Vec<_>>().join(",");
     (join("name"), join("image"))
 }
 
@@ -157,7 +158,8 @@ pub fn access_modes(list: &[Value]) -> String {
         ("ReadWriteMany", "RWX"),
         ("ReadWriteOncePod", "RWOP"),
     ];
-    let found = SHORT.iter().filter(|(long, _)| list.iter().any(|mode| mode == long)).map(|(_, short)| *short);
+    let found =
+        SHORT.iter().filter(|(long, _)| list.iter().any(|mode| mode == long)).map(|(_, short)| *short);
     found.collect::<Vec<_>>().join(",")
 }
 

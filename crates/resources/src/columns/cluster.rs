@@ -17,16 +17,30 @@ pub(super) const PRINTERS: &[Printer] = &[
         group: ADMISSION,
         kind: "ValidatingAdmissionPolicy",
         columns: &[NAME, number("Validations"), text("ParamKind"), AGE],
-        cells: |policy| row![policy.name(), policy.count(&["spec", "validations"]), param_kind(policy), policy.age()],
+        cells: |policy| {
+            row![policy.name(), policy.count(&["spec", "validations"]), param_kind(policy), policy.age()]
+        },
     },
     Printer {
         group: ADMISSION,
         kind: "MutatingAdmissionPolicy",
         columns: &[NAME, number("Mutations"), text("ParamKind"), AGE],
-        cells: |policy| row![policy.name(), policy.count(&["spec", "mutations"]), param_kind(policy), policy.age()],
+        cells: |policy| {
+            row![policy.name(), policy.count(&["spec", "mutations"]), param_kind(policy), policy.age()]
+        },
     },
-    Printer { group: ADMISSION, kind: "ValidatingAdmissionPolicyBinding", columns: BINDING, cells: policy_binding },
-    Printer { group: ADMISSION, kind: "MutatingAdmissionPolicyBinding", columns: BINDING, cells: policy_binding },
+    Printer {
+        group: ADMISSION,
+        kind: "ValidatingAdmissionPolicyBinding",
+        columns: BINDING,
+        cells: policy_binding,
+    },
+    Printer {
+        group: ADMISSION,
+        kind: "MutatingAdmissionPolicyBinding",
+        columns: BINDING,
+        cells: policy_binding,
+    },
     Printer {
         group: CERTIFICATES,
         kind: "CertificateSigningRequest",
@@ -124,7 +138,8 @@ fn param_kind(policy: &Row<'_>) -> String {
 fn policy_binding(binding: &Row<'_>) -> Vec<Value> {
     let param = match binding.object.at(&["spec", "paramRef"]) {
         Some(param) if !param.text(&["name"]).is_empty() => {
-            let namespace = Some(param.text(&["namespace"])).filter(|namespace| !namespace.is_empty()).unwrap_or("*");
+            let namespace =
+                Some(param.text(&["namespace"])).filter(|namespace| !namespace.is_empty()).unwrap_or("*");
             format!("{namespace}/{}", param.text(&["name"]))
         }
         Some(param) if param.at(&["selector"]).is_some() => cells::selector(param.at(&["selector"])),
@@ -229,14 +244,19 @@ fn storage_version(version: &Row<'_>) -> Vec<Value> {
 
 fn migration(migration: &Row<'_>) -> Vec<Value> {
     let known = |condition: &&Value| {
-        condition.text(&["status"]) == "True" && matches!(condition.text(&["type"]), "Running" | "Failed" | "Succeeded")
+        condition.text(&["status"]) == "True"
+            && matches!(condition.text(&["type"]), "Running" | "Failed" | "Succeeded")
     };
     let state = migration.items(&["status", "conditions"]).iter().rfind(known);
     let resource = model::GroupResource::new(
         migration.text(&["spec", "resource", "group"]),
         migration.text(&["spec", "resource", "resource"]),
     );
-    row![migration.name(), resource.to_string(), state.map_or("Unknown", |condition| condition.text(&["type"]))]
+    row![
+        migration.name(),
+        resource.to_string(),
+        state.map_or("Unknown", |condition| condition.text(&["type"]))
+    ]
 }
 
 #[cfg(test)]

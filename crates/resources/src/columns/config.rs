@@ -43,12 +43,7 @@ pub(super) const PRINTERS: &[Printer] = &[
         columns: &[NAME, text("Status"), text("Message"), text("Error")],
         cells: component_status,
     },
-    Printer {
-        group: "rbac.authorization.k8s.io",
-        kind: "RoleBinding",
-        columns: BINDING,
-        cells: binding,
-    },
+    Printer { group: "rbac.authorization.k8s.io", kind: "RoleBinding", columns: BINDING, cells: binding },
     Printer {
         group: "rbac.authorization.k8s.io",
         kind: "ClusterRoleBinding",
@@ -138,7 +133,8 @@ fn quota(quota: &Row<'_>) -> Vec<Value> {
 }
 
 fn component_status(component: &Row<'_>) -> Vec<Value> {
-    let healthy = component.items(&["conditions"]).iter().find(|condition| condition.text(&["type"]) == "Healthy");
+    let healthy =
+        component.items(&["conditions"]).iter().find(|condition| condition.text(&["type"]) == "Healthy");
     let status = match healthy.map(|condition| condition.text(&["status"])) {
         None => "Unknown",
         Some("True") => "Healthy",
@@ -175,7 +171,10 @@ mod tests {
         let object = json!({"metadata": {"name": "q"}, "status": {"hard": {"pods": "4", "limits.cpu": "2", "requests.cpu": "1"},
             "used": {"pods": "1"}}});
         let cells = quota(&Row { object: &object, now });
-        assert_eq!(Value::from(cells), json!(["q", "pods: 1/4, requests.cpu: 0/1", "limits.cpu: 0/2", "<unknown>"]));
+        assert_eq!(
+            Value::from(cells),
+            json!(["q", "pods: 1/4, requests.cpu: 0/1", "limits.cpu: 0/2", "<unknown>"])
+        );
         let object = json!({"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "admin"}, "subjects": [
             {"kind": "User", "name": "u"}, {"kind": "User", "name": "v"}, {"kind": "ServiceAccount", "namespace": "n", "name": "s"}]});
         let cells = binding(&Row { object: &object, now });

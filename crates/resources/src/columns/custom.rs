@@ -119,7 +119,13 @@ mod tests {
         .unwrap();
         let object = json!({"metadata": {"name": "x"}, "spec": {"size": 3, "time": "2026-01-02T03:04:00Z"},
             "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
-        let table = columns.table(&[object, json!({"metadata": {"name": "y"}})], now, IncludeObject::None, json!({}), true);
+        let table = columns.table(
+            &[object, json!({"metadata": {"name": "y"}})],
+            now,
+            IncludeObject::None,
+            json!({}),
+            true,
+        );
         assert_eq!(table["rows"][0]["cells"], json!(["x", 3, "True", "5s"]));
         assert_eq!(table["rows"][1]["cells"], json!(["y", null, null, null]));
         assert_eq!(table["columnDefinitions"][3]["priority"], 1);

@@ -9,7 +9,12 @@ use super::{AGE, NAME, Printer, number, text};
 const GROUP: &str = "resource.k8s.io";
 
 pub(super) const PRINTERS: &[Printer] = &[
-    Printer { group: GROUP, kind: "DeviceClass", columns: &[NAME, AGE], cells: |class| row![class.name(), class.age()] },
+    Printer {
+        group: GROUP,
+        kind: "DeviceClass",
+        columns: &[NAME, AGE],
+        cells: |class| row![class.name(), class.age()],
+    },
     Printer {
         group: GROUP,
         kind: "ResourceClaim",
@@ -106,7 +111,8 @@ fn pool_status(request: &Row<'_>) -> Vec<Value> {
         true => format!("Complete ({shown}/{pool_count} pools)"),
         false => kind.to_owned(),
     };
-    let completed = end.filter(|_| kind == "Complete").map(|condition| condition.text(&["lastTransitionTime"]));
+    let completed =
+        end.filter(|_| kind == "Complete").map(|condition| condition.text(&["lastTransitionTime"]));
     row![
         request.name(),
         request.text(&["spec", "driver"]),

@@ -83,7 +83,9 @@ impl Step {
             (Step::Wildcard, Value::Object(map)) => found.extend(map.values()),
             (Step::Wildcard, Value::Array(list)) => found.extend(list),
             (Step::Descend, _) => descend(value, found),
-            (Step::Index(index), Value::Array(list)) => found.extend(place(*index, list.len()).and_then(|at| list.get(at))),
+            (Step::Index(index), Value::Array(list)) => {
+                found.extend(place(*index, list.len()).and_then(|at| list.get(at)))
+            }
             (Step::Slice { from, to, step }, Value::Array(list)) => {
                 let length = i64::try_from(list.len()).unwrap_or(i64::MAX);
                 let bound = |index: i64| if index < 0 { index + length } else { index }.clamp(0, length);
@@ -214,7 +216,8 @@ impl Parser<'_> {
             return filter_step(filter);
         }
         let parts: Vec<&str> = split_outside(&inner, ',');
-        let mut steps: Vec<Step> = parts.into_iter().map(|part| element(part.trim())).collect::<Result<_, _>>()?;
+        let mut steps: Vec<Step> =
+            parts.into_iter().map(|part| element(part.trim())).collect::<Result<_, _>>()?;
         Ok(if steps.len() == 1 { steps.remove(0) } else { Step::Union(steps) })
     }
 }
@@ -297,7 +300,8 @@ fn filter_step(text: &str) -> Result<Step, String> {
             (None, '=' | '!' | '<' | '>') => {
                 let rest = &text[at..];
                 let found = COMPARES.iter().find(|(sign, _)| rest.starts_with(sign));
-                let (sign, compare) = found.ok_or_else(|| format!("unrecognized filter operator in {text}"))?;
+                let (sign, compare) =
+                    found.ok_or_else(|| format!("unrecognized filter operator in {text}"))?;
                 let (left, right) = (&text[..at], &rest[sign.len()..]);
                 return Ok(Step::Filter { left: operand(left)?, compare: Some((*compare, operand(right)?)) });
             }

@@ -18,6 +18,8 @@ mod service;
 mod storage;
 mod workload;
 
+pub use pod::status as pod_status;
+
 use jiff::Timestamp;
 use model::tree::TreeExt;
 use serde_json::{Value, json};
@@ -190,7 +192,10 @@ fn printed_form(resource: &Resource, object: &Value) -> Option<Value> {
 
 fn printer(resource: &Resource) -> Option<&'static Printer> {
     let group = if resource.group == "events.k8s.io" { "" } else { resource.group.as_str() };
-    kinds::ALL.iter().flat_map(|list| list.iter()).find(|printer| printer.kind == resource.kind && printer.group == group)
+    kinds::ALL
+        .iter()
+        .flat_map(|list| list.iter())
+        .find(|printer| printer.kind == resource.kind && printer.group == group)
 }
 
 #[cfg(test)]
@@ -202,10 +207,15 @@ mod tests {
         let now = model::time::parse("2026-01-02T03:04:05Z").unwrap();
         for resource in crate::Registry::every_version().rows() {
             let object = json!({"metadata": {"name": "x", "creationTimestamp": "2026-01-02T03:04:00Z"}});
-            let table = table(resource, std::slice::from_ref(&object), now, IncludeObject::Metadata, json!({}), true);
+            let table =
+                table(resource, std::slice::from_ref(&object), now, IncludeObject::Metadata, json!({}), true);
             let columns = table["columnDefinitions"].as_array().unwrap();
             let surplus = usize::from(resource.kind == "IPAddress");
-            assert_eq!(table["rows"][0]["cells"].as_array().unwrap().len(), columns.len() + surplus, "{resource:?}");
+            assert_eq!(
+                table["rows"][0]["cells"].as_array().unwrap().len(),
+                columns.len() + surplus,
+                "{resource:?}"
+            );
         }
     }
 
@@ -213,7 +223,8 @@ mod tests {
     fn every_printer_is_of_a_resource() {
         let registry = crate::Registry::every_version();
         for printer in kinds::ALL.iter().flat_map(|list| list.iter()) {
-            let known = registry.rows().iter().any(|row| row.kind == printer.kind && row.group == printer.group);
+            let known =
+                registry.rows().iter().any(|row| row.kind == printer.kind && row.group == printer.group);
             assert!(known || printer.kind == "Scale", "{}", printer.kind);
         }
     }

@@ -97,8 +97,18 @@ mod tests {
         });
         let now = model::time::parse("2026-01-02T03:04:05Z").unwrap();
         let cells = node(&Row { object: &object, now });
-        let want = json!(["n", "Ready,SchedulingDisabled", "control-plane,x", "<unknown>", "v1.36.0", "10.0.0.1", "<none>",
-            "<unknown>", "6.1 (amd64)", "<unknown>"]);
+        let want = json!([
+            "n",
+            "Ready,SchedulingDisabled",
+            "control-plane,x",
+            "<unknown>",
+            "v1.36.0",
+            "10.0.0.1",
+            "<none>",
+            "<unknown>",
+            "6.1 (amd64)",
+            "<unknown>"
+        ]);
         assert_eq!(Value::from(cells), want);
     }
 }

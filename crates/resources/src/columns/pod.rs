@@ -74,7 +74,8 @@ fn summarise(pod: &Row<'_>) -> Summary {
     if pod.items(&["status", "conditions"]).iter().find(gated).is_some() {
         summary.reason = "SchedulingGated".into();
     }
-    summary.total += pod.items(&["spec", "initContainers"]).iter().filter(|container| restartable(container)).count();
+    summary.total +=
+        pod.items(&["spec", "initContainers"]).iter().filter(|container| restartable(container)).count();
     let (initializing, sidecars) = init_containers(pod, &mut summary);
     if !initializing || pod.condition_true("Initialized") {
         (summary.restarts, summary.last_restart) = sidecars;
@@ -219,15 +220,17 @@ mod tests {
     fn the_status_column_is_upstreams() {
         let one = || json!({"containers": [{"name": "a"}]});
         let two = || json!({"containers": [{"name": "a"}, {"name": "b"}]});
-        let ended = |code: i64, reason: &str| {
-            json!({"state": {"terminated": {"exitCode": code, "reason": reason}}, "ready": false})
-        };
+        let ended = |code: i64, reason: &str| json!({"state": {"terminated": {"exitCode": code, "reason": reason}}, "ready": false});
         let running = || json!({"state": {"running": {}}, "ready": true});
         check(one(), json!({"phase": "Pending"}), "0/1 Pending 0");
         check(one(), main(json!([running()])), "1/1 Running 0");
         check(one(), main(json!([{"state": {"waiting": {"reason": "ErrImagePull"}}}])), "0/1 ErrImagePull 0");
         check(one(), main(json!([ended(137, "")])), "0/1 ExitCode:137 0");
-        check(one(), main(json!([{"state": {"terminated": {"exitCode": 1, "signal": 9}}}])), "0/1 Signal:9 0");
+        check(
+            one(),
+            main(json!([{"state": {"terminated": {"exitCode": 1, "signal": 9}}}])),
+            "0/1 Signal:9 0",
+        );
         check(two(), main(json!([ended(0, "Completed"), running()])), "1/2 NotReady 0");
         check(two(), main(json!([ended(0, "Completed"), ended(2, "Error")])), "0/2 Error 0");
         let mut ready = main(json!([ended(0, "Completed"), running()]));
@@ -246,13 +249,21 @@ mod tests {
         let spec = || json!({"containers": [{"name": "a"}], "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}]});
         let init = |list: Value| json!({"phase": "Pending", "initContainerStatuses": list});
         check(spec(), init(json!([{"name": "i", "state": {"running": {}}}])), "0/2 Init:0/2 0");
-        check(spec(), init(json!([{"name": "i", "restartCount": 2, "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}])),
-            "0/2 Init:Error 2");
+        check(
+            spec(),
+            init(
+                json!([{"name": "i", "restartCount": 2, "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}]),
+            ),
+            "0/2 Init:Error 2",
+        );
         let sidecar = json!([
             {"name": "i", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}},
             {"name": "s", "started": true, "ready": true, "restartCount": 1, "state": {"running": {}}}]);
         check(spec(), init(sidecar), "1/2 Pending 1");
-        check(spec(), init(json!([{"name": "i", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}])),
-            "0/2 Init:CrashLoopBackOff 0");
+        check(
+            spec(),
+            init(json!([{"name": "i", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}])),
+            "0/2 Init:CrashLoopBackOff 0",
+        );
     }
 }

@@ -12,7 +12,15 @@ pub(super) const PRINTERS: &[Printer] = &[
     Printer {
         group: "",
         kind: "Service",
-        columns: &[NAME, text("Type"), text("Cluster-IP"), text("External-IP"), text("Port(s)"), AGE, wide("Selector")],
+        columns: &[
+            NAME,
+            text("Type"),
+            text("Cluster-IP"),
+            text("External-IP"),
+            text("Port(s)"),
+            AGE,
+            wide("Selector"),
+        ],
         cells: service,
     },
     Printer { group: "", kind: "Endpoints", columns: &[NAME, text("Endpoints"), AGE], cells: endpoints },
@@ -38,7 +46,9 @@ pub(super) const PRINTERS: &[Printer] = &[
         group: "networking.k8s.io",
         kind: "NetworkPolicy",
         columns: &[NAME, text("Pod-Selector"), AGE],
-        cells: |policy| row![policy.name(), cells::selector(policy.object.at(&["spec", "podSelector"])), policy.age()],
+        cells: |policy| {
+            row![policy.name(), cells::selector(policy.object.at(&["spec", "podSelector"])), policy.age()]
+        },
     },
     Printer {
         group: "networking.k8s.io",
@@ -106,7 +116,9 @@ fn balancer(object: &Row<'_>) -> String {
     let addresses: BTreeSet<&str> = object
         .items(&["status", "loadBalancer", "ingress"])
         .iter()
-        .map(|ingress| Some(ingress.text(&["ip"])).filter(|ip| !ip.is_empty()).unwrap_or(ingress.text(&["hostname"])))
+        .map(|ingress| {
+            Some(ingress.text(&["ip"])).filter(|ip| !ip.is_empty()).unwrap_or(ingress.text(&["hostname"]))
+        })
         .filter(|address| !address.is_empty())
         .collect();
     addresses.into_iter().collect::<Vec<_>>().join(",")
@@ -180,13 +192,19 @@ fn ingress(ingress: &Row<'_>) -> Vec<Value> {
 }
 
 fn ingress_class(class: &Row<'_>) -> Vec<Value> {
-    let default = class.text(&["metadata", "annotations", "ingressclass.kubernetes.io/is-default-class"]) == "true";
+    let default =
+        class.text(&["metadata", "annotations", "ingressclass.kubernetes.io/is-default-class"]) == "true";
     let name = if default { format!("{} (default)", class.name()) } else { class.name().to_owned() };
     let parameters = match class.object.at(&["spec", "parameters"]) {
         None => "<none>".into(),
         Some(parameters) => {
             let group = parameters.at(&["apiGroup"]).map(|group| format!(".{}", cells::plain(Some(group))));
-            format!("{}{}/{}", parameters.text(&["kind"]), group.unwrap_or_default(), parameters.text(&["name"]))
+            format!(
+                "{}{}/{}",
+                parameters.text(&["kind"]),
+                group.unwrap_or_default(),
+                parameters.text(&["name"])
+            )
         }
     };
     row![name, class.text(&["spec", "controller"]), parameters, class.age()]
@@ -220,19 +238,35 @@ mod tests {
             "clusterIPs": ["10.43.0.9"], "selector": {"b": "c", "a": "x"}, "externalIPs": ["1.2.3.4"], "ports": [
             {"port": 80, "protocol": "TCP", "nodePort": 30000}, {"port": 53, "protocol": "UDP"}]},
             "status": {"loadBalancer": {"ingress": [{"ip": "9.9.9.9"}, {"hostname": "lb"}]}}});
-        let want = json!(["s", "LoadBalancer", "10.43.0.9", "9.9.9.9,lb,1.2.3.4", "80:30000/TCP,53/UDP", "5s", "a=x,b=c"]);
+        let want = json!([
+            "s",
+            "LoadBalancer",
+            "10.43.0.9",
+            "9.9.9.9,lb,1.2.3.4",
+            "80:30000/TCP,53/UDP",
+            "5s",
+            "a=x,b=c"
+        ]);
         assert_eq!(cells_of(service, object), want);
-        let headless = json!({"metadata": {"name": "s"}, "spec": {"type": "ClusterIP", "clusterIPs": ["None"]}});
-        assert_eq!(cells_of(service, headless), json!(["s", "ClusterIP", "None", "<none>", "<none>", "<unknown>", "<none>"]));
+        let headless =
+            json!({"metadata": {"name": "s"}, "spec": {"type": "ClusterIP", "clusterIPs": ["None"]}});
+        assert_eq!(
+            cells_of(service, headless),
+            json!(["s", "ClusterIP", "None", "<none>", "<none>", "<unknown>", "<none>"])
+        );
     }
 
     #[test]
     fn endpoints_are_cut_short() {
-        let subsets = json!([{"addresses": [{"ip": "1"}, {"ip": "2"}], "ports": [{"port": 80}, {"port": 81}]}]);
+        let subsets =
+            json!([{"addresses": [{"ip": "1"}, {"ip": "2"}], "ports": [{"port": 80}, {"port": 81}]}]);
         let got = cells_of(endpoints, json!({"metadata": {"name": "e"}, "subsets": subsets}));
         assert_eq!(got[1], "1:80,2:80,1:81 + 1 more...");
-        let got = cells_of(endpoint_slice, json!({"addressType": "IPv4", "ports": [{"port": 80}], "endpoints": [
-            {"addresses": ["10.0.0.1"]}]}));
+        let got = cells_of(
+            endpoint_slice,
+            json!({"addressType": "IPv4", "ports": [{"port": 80}], "endpoints": [
+            {"addresses": ["10.0.0.1"]}]}),
+        );
         assert_eq!(got, json!(["", "IPv4", "80", "10.0.0.1", "<unknown>"]));
     }
 }

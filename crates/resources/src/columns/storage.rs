@@ -180,10 +180,13 @@ fn storage_class(class: &Row<'_>) -> Vec<Value> {
 fn driver(driver: &Row<'_>) -> Vec<Value> {
     let join = |list: Vec<&str>| list.join(",");
     let tokens = match driver.has(&["spec", "tokenRequests"]) {
-        true => join(driver.items(&["spec", "tokenRequests"]).iter().map(|token| token.text(&["audience"])).collect()),
+        true => join(
+            driver.items(&["spec", "tokenRequests"]).iter().map(|token| token.text(&["audience"])).collect(),
+        ),
         false => "<unset>".into(),
     };
-    let modes = join(driver.items(&["spec", "volumeLifecycleModes"]).iter().filter_map(Value::as_str).collect());
+    let modes =
+        join(driver.items(&["spec", "volumeLifecycleModes"]).iter().filter_map(Value::as_str).collect());
     row![
         driver.name(),
         driver.flag(&["spec", "attachRequired"], true),

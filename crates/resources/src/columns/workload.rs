@@ -103,7 +103,12 @@ pub(super) const PRINTERS: &[Printer] = &[
         kind: "Scale",
         columns: &[text("Name"), number("Desired"), number("Available"), AGE],
         cells: |scale| {
-            row![scale.name(), scale.number(&["spec", "replicas"]), scale.number(&["status", "replicas"]), scale.age()]
+            row![
+                scale.name(),
+                scale.number(&["spec", "replicas"]),
+                scale.number(&["status", "replicas"]),
+                scale.age()
+            ]
         },
     },
 ];
@@ -191,11 +196,12 @@ fn daemon_set(set: &Row<'_>) -> Vec<Value> {
 
 fn job(job: &Row<'_>) -> Vec<Value> {
     let succeeded = job.number(&["status", "succeeded"]);
-    let completions = match (job.object.integer(&["spec", "completions"]), job.number(&["spec", "parallelism"])) {
-        (Some(wanted), _) => format!("{succeeded}/{wanted}"),
-        (None, parallelism) if parallelism > 1 => format!("{succeeded}/1 of {parallelism}"),
-        (None, _) => format!("{succeeded}/1"),
-    };
+    let completions =
+        match (job.object.integer(&["spec", "completions"]), job.number(&["spec", "parallelism"])) {
+            (Some(wanted), _) => format!("{succeeded}/{wanted}"),
+            (None, parallelism) if parallelism > 1 => format!("{succeeded}/1 of {parallelism}"),
+            (None, _) => format!("{succeeded}/1"),
+        };
     let (names, images) = template(job);
     row![job.name(), job_status(job), completions, job_duration(job), job.age(), names, images, selector(job)]
 }
@@ -269,7 +275,9 @@ fn pod_template(pod_template: &Row<'_>) -> Vec<Value> {
 }
 
 fn disruption_budget(budget: &Row<'_>) -> Vec<Value> {
-    let limit = |field: &str| budget.object.at(&["spec", field]).map_or("N/A".into(), |limit| cells::plain(Some(limit)));
+    let limit = |field: &str| {
+        budget.object.at(&["spec", field]).map_or("N/A".into(), |limit| cells::plain(Some(limit)))
+    };
     row![
         budget.name(),
         limit("minAvailable"),

@@ -212,6 +212,10 @@ fn check_kind(
         );
         return Err(unhandled(&said, wanted, &why));
     };
+    // Options and other shared types belong to every group and version.
+    if std::ptr::eq(definition, wanted_definition) {
+        return Ok(said);
+    }
     let internal = internal_name(wanted_definition);
     if internal_name(definition) == internal {
         let why = format!(
