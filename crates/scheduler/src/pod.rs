@@ -118,8 +118,8 @@ impl PodInfo {
             own.map(|constraint| compile_spread(constraint, &namespace, &labels)).collect()
         };
         let status = pod.status.as_ref();
-        let controller = pod.metadata.owner_references.iter().flatten();
-        let controller = controller.filter(|owner| owner.controller == Some(true)).next_back();
+        let mut owners = pod.metadata.owner_references.iter().flatten();
+        let controller = owners.find(|owner| owner.controller == Some(true));
         let mut info = Self {
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             priority: spec.priority.unwrap_or(0),

@@ -139,10 +139,10 @@ fn victims(
 
 fn shift(world: &World, cycle: &mut Cycle, pod: &PodInfo, moved: &PodInfo, node: NodeIndex, sign: i64) {
     if let Some(affinity) = &mut cycle.affinity {
-        affinity.without(world, pod, moved, node, sign);
+        affinity.shift(world, pod, moved, node, sign);
     }
     if let Some(spreading) = &mut cycle.spreading {
-        spreading.without(world, pod, moved, node, sign);
+        spreading.shift(world, pod, moved, node, sign);
     }
 }
 

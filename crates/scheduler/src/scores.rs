@@ -27,7 +27,7 @@ pub(crate) fn score(world: &mut World, pod: &PodInfo, nodes: &[NodeIndex]) -> Ve
             *total += weight * score;
         }
     };
-    let domains = affinity::preferences(world, pod);
+    let drawn = affinity::preferences(world, pod);
     let spread = spread::scores(world, pod, nodes);
     let node_count = world.node_count();
     let of = |score: &dyn Fn(&NodeInfo) -> i64| -> Vec<i64> {
@@ -52,8 +52,8 @@ pub(crate) fn score(world: &mut World, pod: &PodInfo, nodes: &[NodeIndex]) -> Ve
     if let Some(scores) = spread {
         add(SPREAD_WEIGHT, scores);
     }
-    if !domains.is_empty() {
-        add(POD_AFFINITY_WEIGHT, between(of(&|node| affinity::preference(&domains, node))));
+    if !drawn.is_empty() {
+        add(POD_AFFINITY_WEIGHT, between(of(&|node| affinity::preference(&drawn, node))));
     }
     if !world.image_nodes.is_empty() {
         add(1, of(&|node| image_locality(world, pod, node, node_count)));

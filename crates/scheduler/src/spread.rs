@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::node::{NodeIndex, NodeInfo, tolerates_hard};
 use crate::pod::{PodInfo, Spread};
 use crate::terms::Term;
-use crate::world::{World, all_match};
+use crate::world::{Whereabouts, World, all_match};
 
 /// The label of a single node.
 const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -45,12 +45,43 @@ fn has_all(spreads: &[Spread], node: &NodeInfo) -> bool {
     spreads.iter().all(|spread| node.labels.contains_key(&*spread.term.topology_key))
 }
 
-/// How many Pods of a constraint are on each node; a constraint that selects everything counts nothing.
-fn counts(world: &mut World, term: &Term) -> HashMap<NodeIndex, i64> {
+/// Where a constraint's Pods are; a constraint that selects everything counts nothing.
+fn whereabouts(world: &mut World, term: &Term) -> Whereabouts {
     if term.is_unselective() {
-        return HashMap::new();
+        return Whereabouts::default();
     }
-    world.counts(std::slice::from_ref(term), true).clone()
+    world.whereabouts(std::slice::from_ref(term), true)
+}
+
+/// Whether a constraint counts the Pods of every node: then nothing has to be looked up node by node.
+fn counts_all(world: &mut World, spreads: &[Spread], pod: &PodInfo) -> bool {
+    let alike =
+        spreads.iter().all(|spread| !spread.honor_taints && (!spread.honor_affinity || pod.rule.is_none()));
+    alike && spreads.iter().all(|spread| world.everywhere(&spread.term.topology_key))
+}
+
+/// The Pods of a constraint in each domain of the nodes that count.
+fn by_value(world: &mut World, spreads: &[Spread], spread: &Spread, pod: &PodInfo) -> HashMap<String, i64> {
+    let places = whereabouts(world, &spread.term);
+    let key = &spread.term.topology_key;
+    if counts_all(world, spreads, pod) {
+        let values = world.values(key);
+        let count = |value: &String| places.domains.get(key).and_then(|domain| domain.get(value)).copied();
+        return values.keys().map(|value| (value.clone(), count(value).unwrap_or(0))).collect();
+    }
+    let mut by_value: HashMap<String, i64> = HashMap::new();
+    for (index, node) in world.nodes.iter().enumerate() {
+        if !node.present || !has_all(spreads, node) || !included(spread, pod, node) {
+            continue;
+        }
+        let count = places.by_node.get(&index).copied().unwrap_or(0);
+        let value = &node.labels[&**key];
+        match by_value.get_mut(value) {
+            Some(sum) => *sum += count,
+            None => drop(by_value.insert(value.clone(), count)),
+        }
+    }
+    by_value
 }
 
 impl Spreading {
@@ -61,19 +92,7 @@ impl Spreading {
         }
         let mut constraints = Vec::with_capacity(pod.spread_hard.len());
         for spread in &pod.spread_hard {
-            let counts = counts(world, &spread.term);
-            let mut by_value: HashMap<String, i64> = HashMap::new();
-            for (index, node) in world.nodes.iter().enumerate() {
-                if !node.present || !has_all(&pod.spread_hard, node) || !included(spread, pod, node) {
-                    continue;
-                }
-                let count = counts.get(&index).copied().unwrap_or(0);
-                let value = &node.labels[&*spread.term.topology_key];
-                match by_value.get_mut(value) {
-                    Some(sum) => *sum += count,
-                    None => drop(by_value.insert(value.clone(), count)),
-                }
-            }
+            let by_value = by_value(world, &pod.spread_hard, spread, pod);
             let own = i64::from(all_match(std::slice::from_ref(&spread.term), pod, &world.namespaces));
             let mut constraint = Constraint { spread: spread.clone(), by_value, own, least: 0 };
             constraint.settle();
@@ -82,12 +101,12 @@ impl Spreading {
         Some(Self(constraints))
     }
 
-    /// Takes a Pod away (or with 1 puts it back) in thought.
-    pub(crate) fn without(
+    /// Takes a Pod away in thought (or with 1 puts it back).
+    pub(crate) fn shift(
         &mut self,
         world: &World,
         pod: &PodInfo,
-        gone: &PodInfo,
+        moved: &PodInfo,
         node: NodeIndex,
         sign: i64,
     ) {
@@ -97,7 +116,7 @@ impl Spreading {
         }
         for constraint in &mut self.0 {
             let term = std::slice::from_ref(&constraint.spread.term);
-            if all_match(term, gone, &world.namespaces) && included(&constraint.spread, pod, node) {
+            if all_match(term, moved, &world.namespaces) && included(&constraint.spread, pod, node) {
                 let value = &node.labels[&*constraint.spread.term.topology_key];
                 *constraint.by_value.entry(value.clone()).or_default() += sign;
                 constraint.settle();
@@ -147,25 +166,33 @@ pub(crate) fn scores(world: &mut World, pod: &PodInfo, nodes: &[NodeIndex]) -> O
         return None;
     }
     let all_required = pod.spreads_itself;
+    let all_counted = counts_all(world, &spreads, pod);
     let ignored: Vec<bool> =
         nodes.iter().map(|index| all_required && !has_all(&spreads, &world.nodes[*index])).collect();
     let mut raw = vec![0.0; nodes.len()];
     for spread in &spreads {
         let key = &*spread.term.topology_key;
-        let counts = counts(world, &spread.term);
+        let places = whereabouts(world, &spread.term);
+        let counts = &*places.by_node;
         let per_node = key == HOSTNAME;
         let value = |index: NodeIndex| world.nodes[index].labels.get(key).map_or("", String::as_str);
         let mut domains: HashMap<&str, i64> = HashMap::new();
         if !per_node {
             let considered = nodes.iter().zip(&ignored).filter(|(_, ignored)| !**ignored);
             domains.extend(considered.map(|(index, _)| (value(*index), 0)));
-            for (index, count) in &counts {
-                let node = &world.nodes[*index];
-                let counted = node.present
-                    && !(all_required && !has_all(&spreads, node))
-                    && included(spread, pod, node);
-                if let Some(sum) = domains.get_mut(value(*index)).filter(|_| counted) {
-                    *sum += count;
+            if all_counted {
+                let known = places.domains.get(key);
+                for (value, sum) in &mut domains {
+                    *sum = known.and_then(|known| known.get(*value)).copied().unwrap_or(0);
+                }
+            } else {
+                for (index, count) in counts {
+                    let node = &world.nodes[*index];
+                    let labelled = !all_required || has_all(&spreads, node);
+                    let counted = node.present && labelled && included(spread, pod, node);
+                    if let Some(sum) = domains.get_mut(value(*index)).filter(|_| counted) {
+                        *sum += count;
+                    }
                 }
             }
         }

@@ -17,25 +17,59 @@ const COUNTED_MAX: usize = 1024;
 /// A number of Pods on each node that has any.
 pub(crate) type ByNode = HashMap<NodeIndex, i64>;
 
-/// Counts of Pods that match sets of terms.
-#[derive(Default)]
-struct Counted(HashMap<Vec<Term>, ByNode>);
+/// Numbers by node label and its value.
+pub(crate) type Domains = HashMap<Arc<str>, HashMap<String, i64>>;
 
-impl Counted {
-    fn update(&mut self, pod: &PodInfo, node: NodeIndex, sign: i64, namespaces: &Namespaces) {
-        for (terms, counts) in &mut self.0 {
-            if all_match(terms, pod, namespaces) {
-                bump(counts, node, sign);
+/// Adds to the domain of a node.
+pub(crate) fn add_domain(domains: &mut Domains, key: &Arc<str>, labels: &Labels, amount: i64) {
+    let Some(value) = labels.get(&**key) else { return };
+    if !domains.contains_key(key) {
+        domains.insert(Arc::clone(key), HashMap::new());
+    }
+    let Some(values) = domains.get_mut(key) else { return };
+    match values.get_mut(value) {
+        Some(sum) => *sum += amount,
+        None => drop(values.insert(value.clone(), amount)),
+    }
+}
+
+/// Where some Pods are. Shared with the decision under way; changed in place between decisions.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Whereabouts {
+    pub(crate) by_node: Arc<ByNode>,
+    /// By the topology labels of the terms that mean them.
+    pub(crate) domains: Arc<Domains>,
+}
+
+impl Whereabouts {
+    fn bump(&mut self, terms: &[Term], index: NodeIndex, labels: &Labels, amount: i64) {
+        let by_node = Arc::make_mut(&mut self.by_node);
+        let count = by_node.entry(index).or_default();
+        *count += amount;
+        if *count == 0 {
+            by_node.remove(&index);
+        }
+        let domains = Arc::make_mut(&mut self.domains);
+        for (at, term) in terms.iter().enumerate() {
+            // A label that several terms name counts a Pod once.
+            if !terms[..at].iter().any(|before| before.topology_key == term.topology_key) {
+                add_domain(domains, &term.topology_key, labels, amount);
             }
         }
     }
 }
 
-fn bump(counts: &mut ByNode, node: NodeIndex, sign: i64) {
-    let count = counts.entry(node).or_default();
-    *count += sign;
-    if *count == 0 {
-        counts.remove(&node);
+/// Counts of Pods that match sets of terms.
+#[derive(Default)]
+struct Counted(HashMap<Vec<Term>, Whereabouts>);
+
+impl Counted {
+    fn update(&mut self, pod: &PodInfo, at: (NodeIndex, &Labels), sign: i64, namespaces: &Namespaces) {
+        for (terms, counts) in &mut self.0 {
+            if all_match(terms, pod, namespaces) {
+                counts.bump(terms, at.0, at.1, sign);
+            }
+        }
     }
 }
 
@@ -67,7 +101,9 @@ pub(crate) struct World {
     /// The same without Pods that are being deleted, for spreading.
     counted_lasting: Counted,
     /// The terms of placed Pods and where those are: few distinct ones, however many Pods.
-    pub(crate) bonds: HashMap<(Bond, Term), ByNode>,
+    pub(crate) bonds: HashMap<(Bond, Term), Whereabouts>,
+    /// How many nodes have each value of a label, where somebody asked.
+    values: HashMap<String, Arc<HashMap<String, i64>>>,
     /// How many nodes have an image.
     pub(crate) image_nodes: HashMap<String, i64>,
     /// Selectors of services by namespace and name.
@@ -104,12 +140,12 @@ impl World {
 
     pub(crate) fn upsert_node(&mut self, name: &str, node: &Node) -> NodeIndex {
         let index = self.intern(name);
-        let (was_present, zone) = (self.nodes[index].present, owned_zone(&self.nodes[index]));
+        let (was_present, labels) = (self.nodes[index].present, self.nodes[index].labels.clone());
         self.count_images(index, -1);
         self.nodes[index].update(node);
         self.count_images(index, 1);
-        if !was_present || zone != owned_zone(&self.nodes[index]) {
-            self.order_stale = true;
+        if !was_present || labels != self.nodes[index].labels {
+            self.relabel(index);
         }
         index
     }
@@ -119,8 +155,47 @@ impl World {
         self.count_images(index, -1);
         self.nodes[index].present = false;
         self.nodes[index].images.clear();
-        self.order_stale = true;
+        self.nodes[index].labels.clear();
+        self.relabel(index);
         self.drop_if_unused(index);
+    }
+
+    /// A node came, went or changed its labels: what was counted by them is counted anew.
+    fn relabel(&mut self, index: NodeIndex) {
+        self.order_stale = true;
+        self.values.clear();
+        if self.nodes[index].pods.is_empty() {
+            return;
+        }
+        self.counted.0.clear();
+        self.counted_lasting.0.clear();
+        for ((_, term), places) in &mut self.bonds {
+            let mut domains = Domains::new();
+            for (node, count) in &*places.by_node {
+                add_domain(&mut domains, &term.topology_key, &self.nodes[*node].labels, *count);
+            }
+            places.domains = Arc::new(domains);
+        }
+    }
+
+    /// How many nodes have each value of a label.
+    pub(crate) fn values(&mut self, key: &str) -> Arc<HashMap<String, i64>> {
+        if let Some(values) = self.values.get(key) {
+            return Arc::clone(values);
+        }
+        let mut values: HashMap<String, i64> = HashMap::new();
+        for value in self.nodes.iter().filter(|node| node.present).filter_map(|node| node.labels.get(key)) {
+            *values.entry(value.clone()).or_default() += 1;
+        }
+        let values = Arc::new(values);
+        self.values.insert(key.to_owned(), Arc::clone(&values));
+        values
+    }
+
+    /// Whether every node has a label.
+    pub(crate) fn everywhere(&mut self, key: &str) -> bool {
+        let labelled: i64 = self.values(key).values().sum();
+        usize::try_from(labelled).is_ok_and(|labelled| labelled == self.node_count())
     }
 
     fn drop_if_unused(&mut self, index: NodeIndex) {
@@ -157,38 +232,41 @@ impl World {
         }
     }
 
-    fn count(&mut self, pod: &PodInfo, node: NodeIndex, sign: i64) {
-        self.counted.update(pod, node, sign, &self.namespaces);
+    fn count(&mut self, pod: &PodInfo, index: NodeIndex, sign: i64) {
+        let labels = &self.nodes[index].labels;
+        self.counted.update(pod, (index, labels), sign, &self.namespaces);
         if !pod.deleting {
-            self.counted_lasting.update(pod, node, sign, &self.namespaces);
+            self.counted_lasting.update(pod, (index, labels), sign, &self.namespaces);
         }
         for bond in bonds(pod) {
-            let counts = self.bonds.entry(bond.clone()).or_default();
-            bump(counts, node, sign);
-            if counts.is_empty() {
+            let term = bond.1.clone();
+            let places = self.bonds.entry(bond.clone()).or_default();
+            places.bump(std::slice::from_ref(&term), index, labels, sign);
+            if places.by_node.is_empty() {
                 self.bonds.remove(&bond);
             }
         }
     }
 
-    /// How many Pods matching all terms are on each node.
-    pub(crate) fn counts(&mut self, terms: &[Term], lasting_only: bool) -> &ByNode {
+    /// Where the Pods are that match all terms.
+    pub(crate) fn whereabouts(&mut self, terms: &[Term], lasting_only: bool) -> Whereabouts {
         let counted = if lasting_only { &mut self.counted_lasting } else { &mut self.counted };
-        if !counted.0.contains_key(terms) {
-            if counted.0.len() >= COUNTED_MAX {
-                counted.0.clear();
-            }
-            let mut counts = ByNode::new();
-            for (index, node) in self.nodes.iter().enumerate() {
-                let wanted = node.pods.iter().filter(|pod| !(lasting_only && pod.deleting));
-                let count = wanted.filter(|pod| all_match(terms, pod, &self.namespaces)).count();
-                if count > 0 {
-                    counts.insert(index, i64::try_from(count).unwrap_or(i64::MAX));
-                }
-            }
-            counted.0.insert(terms.to_vec(), counts);
+        if let Some(known) = counted.0.get(terms) {
+            return known.clone();
         }
-        &counted.0[terms]
+        if counted.0.len() >= COUNTED_MAX {
+            counted.0.clear();
+        }
+        let mut places = Whereabouts::default();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let wanted = node.pods.iter().filter(|pod| !(lasting_only && pod.deleting));
+            let count = wanted.filter(|pod| all_match(terms, pod, &self.namespaces)).count();
+            if count > 0 {
+                places.bump(terms, index, &node.labels, i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+        counted.0.insert(terms.to_vec(), places.clone());
+        places
     }
 
     pub(crate) fn set_namespace(&mut self, name: &str, labels: Option<Labels>) {
@@ -259,11 +337,6 @@ impl World {
     pub(crate) fn node_count(&mut self) -> usize {
         self.order().len()
     }
-}
-
-fn owned_zone(node: &NodeInfo) -> (String, String) {
-    let (region, zone) = node.zone();
-    (region.to_owned(), zone.to_owned())
 }
 
 fn bonds(pod: &PodInfo) -> Vec<(Bond, Term)> {

@@ -330,7 +330,7 @@ fn scores_prefer() {
         "a",
         json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "3"}}}]}}),
     );
-    check(&three(), &[busy.clone()], &plain, &["b", "c"]);
+    check(&three(), std::slice::from_ref(&busy), &plain, &["b", "c"]);
     let mut shunned = three();
     shunned[2] = node("c", "z2", json!({"spec": {"taints": [{"key": "k", "effect": "PreferNoSchedule"}]}}));
     check(&shunned, &[busy], &plain, &["b"]);
