@@ -5,6 +5,8 @@ pub mod garbage;
 pub mod namespace;
 pub mod node;
 pub mod pod_garbage;
+pub mod scheduling;
+mod scheduling_events;
 pub mod service_account;
 
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use crate::queue::Queue;
 /// What every controller needs.
 #[derive(Clone)]
 pub struct Context {
+    /// The API, as whoever may watch everything that controllers watch.
+    pub reader: Client,
     /// The API, as the controller's own user.
     pub client: Client,
     /// Time of day.
@@ -38,7 +42,7 @@ impl Context {
         handlers: Vec<Handler>,
     ) -> Arc<Informer> {
         let informer = Informer::new(Path::collection(group, version, plural, None), ListOptions::default());
-        tokio::spawn(informer.clone().run(self.client.clone(), self.entropy.clone(), handlers));
+        tokio::spawn(informer.clone().run(self.reader.clone(), self.entropy.clone(), handlers));
         informer
     }
 }

@@ -73,7 +73,7 @@ pub async fn run_life(context: Context) {
     let leases = client::Path::collection("coordination.k8s.io", "v1", "leases", Some("kube-node-lease"));
     let leases = Informer::new(leases, client::ListOptions::default());
     let handlers = vec![notice(&seen, &context, sign_of_lease)];
-    tokio::spawn(leases.clone().run(context.client.clone(), context.entropy.clone(), handlers));
+    tokio::spawn(leases.clone().run(context.reader.clone(), context.entropy.clone(), handlers));
     futures::future::join3(nodes.synced(), pods.synced(), leases.synced()).await;
     let ticks = tick(nodes.clone(), node_queue.clone());
     let judged =

@@ -1,5 +1,6 @@
 //! Runs the deciders of `controllers::service_account`.
 
+use controllers::Action;
 use controllers::service_account::{DEFAULT, Observed, ROOT_CA, decide};
 use model::Status;
 use model::tree::TreeExt;
@@ -12,7 +13,9 @@ use crate::queue::Queue;
 const WORKERS: usize = 4;
 
 /// Gives every namespace its account and its copy of the CA. Never returns.
-pub async fn run(context: Context, authority_pem: String) {
+///
+/// `publisher`: the API as the user that writes the CA.
+pub async fn run(context: Context, publisher: client::Client, authority_pem: String) {
     let queue: Queue<String> = Queue::new("service-account");
     let of = |name: &'static str| {
         move |object: &serde_json::Value| (object.name() == name).then(|| object.namespace().to_owned())
@@ -26,9 +29,9 @@ pub async fn run(context: Context, authority_pem: String) {
     };
     let maps = Informer::new(client::Path::collection("", "v1", "configmaps", None), selector);
     let handlers = enqueue(&queue, of(ROOT_CA));
-    tokio::spawn(maps.clone().run(context.client.clone(), context.entropy.clone(), handlers));
+    tokio::spawn(maps.clone().run(context.reader.clone(), context.entropy.clone(), handlers));
     futures::future::join3(namespaces.synced(), accounts.synced(), maps.synced()).await;
-    let executor = Executor::new(context.client.clone());
+    let executors = (Executor::new(context.client.clone()), Executor::new(publisher));
     queue
         .run(WORKERS, move |name| {
             let actions = decide(Observed {
@@ -37,8 +40,17 @@ pub async fn run(context: Context, authority_pem: String) {
                 root_ca: maps.get(&format!("{name}/{ROOT_CA}")).as_deref(),
                 authority_pem: &authority_pem,
             });
-            let executor = executor.clone();
-            async move { executor.perform(&actions).await.map_err(|status: Status| status) }
+            let (accounts, maps): (Vec<Action>, Vec<Action>) = actions.into_iter().partition(is_account);
+            let (creator, publisher) = executors.clone();
+            async move {
+                creator.perform(&accounts).await?;
+                publisher.perform(&maps).await?;
+                Ok::<(), Status>(())
+            }
         })
         .await;
+}
+
+fn is_account(action: &Action) -> bool {
+    matches!(action, Action::Create { target, .. } if target.plural == "serviceaccounts")
 }
