@@ -3,6 +3,7 @@
 //! hash of the index. Field descriptions are not among the derived facts, so there are none.
 
 mod paths;
+pub mod protobuf;
 mod schemas;
 
 use std::collections::BTreeSet;
