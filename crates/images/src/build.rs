@@ -15,7 +15,6 @@ use crate::archive::ArchiveError;
 use crate::archive::write::{SourceFile, write_files, write_folder};
 use crate::digest::{Digest, chain_ids};
 use crate::index::ImageRecord;
-use crate::layers::LayerRecord;
 use crate::manifest::{OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, host_platform, parse_config};
 use crate::store::{ImageStore, Lease};
 
@@ -140,8 +139,15 @@ impl ImageStore {
             None => self.layers.settle(fresh, &diff_id, &[]).map_err(|error| failed(&error))?,
         };
         let config = config_document(&options.config, &diff_id);
-        self.commit_built(&reference, &config, &[(layer, size)], options.config.pinned, &mut lease)
-            .map_err(|error| failed(&error))
+        let manifest = manifest_document(&Digest::of(&config), config.len() as u64, &[(layer.diff_id, size)]);
+        let image = LocalImage {
+            names: vec![reference.clone()],
+            size_bytes: size + (config.len() + manifest.len()) as u64,
+            config,
+            documents: vec![manifest],
+            pinned: options.config.pinned,
+        };
+        self.enter_local(image, &mut lease).map_err(|error| failed(&error))
     }
 
     /// Writes the source as an archive straight into the unpacker; the layer's digest is that of the archive.
@@ -173,40 +179,52 @@ impl ImageStore {
         })
     }
 
-    /// Enters an image made of settled layers (bottom first, each with the bytes of its archive).
-    fn commit_built(
-        &self,
-        reference: &Reference,
-        config: &[u8],
-        layers: &[(LayerRecord, u64)],
-        pinned: bool,
-        lease: &mut Lease,
-    ) -> io::Result<Made> {
-        let parsed = parse_config(config).map_err(io::Error::other)?;
-        let id = Digest::of(config);
-        let manifest = manifest_document(&id, config.len() as u64, layers);
-        let target = Digest::of(&manifest);
-        lease.add(&id);
-        lease.add(&target);
-        self.write_blob(&id, config)?;
-        self.write_blob(&target, &manifest)?;
-        let packed: u64 = layers.iter().map(|(_, size)| size).sum();
+    /// Enters an image whose layers are settled (and leased).
+    pub(crate) fn enter_local(&self, image: LocalImage, lease: &mut Lease) -> io::Result<Made> {
+        let parsed = parse_config(&image.config).map_err(io::Error::other)?;
+        let id = Digest::of(&image.config);
+        let target = image.documents.first().map_or_else(|| id.clone(), |document| Digest::of(document));
+        let mut blobs = Vec::new();
+        for document in image.documents.iter().chain([&image.config]) {
+            let digest = Digest::of(document);
+            lease.add(&digest);
+            self.write_blob(&digest, document)?;
+            blobs.push(digest);
+        }
+        let chain_ids = chain_ids(&parsed.diff_ids);
+        let layers = chain_ids.iter().filter_map(|chain_id| self.layers.record(chain_id));
         let record = ImageRecord {
             id: id.clone(),
             target: target.clone(),
-            blobs: vec![target.clone(), id.clone()],
-            chain_ids: chain_ids(&parsed.diff_ids),
+            blobs,
+            unpacked_bytes: layers.map(|record| record.bytes).sum(),
+            chain_ids,
             config: parsed.config,
-            size_bytes: packed + (manifest.len() + config.len()) as u64,
-            unpacked_bytes: layers.iter().map(|(record, _)| record.bytes).sum(),
+            size_bytes: image.size_bytes,
             created: parsed.created,
-            pinned,
+            pinned: image.pinned,
         };
-        let names = vec![reference.to_string(), reference.with_digest(target.as_str())];
+        let mut names: Vec<String> = image.names.iter().map(Reference::to_string).collect();
+        let made = Made { id: id.to_string(), names: names.clone() };
+        names.extend(image.names.iter().map(|name| name.with_digest(target.as_str())));
         self.change_index(|index| index.add(record, &names))?;
         self.collect()?;
-        Ok(Made { id: id.to_string(), names: vec![reference.to_string()] })
+        Ok(made)
     }
+}
+
+/// An image that comes from this machine.
+pub(crate) struct LocalImage {
+    /// Its names, with tag or digest.
+    pub names: Vec<Reference>,
+    /// Its config.
+    pub config: Vec<u8>,
+    /// Index (if any) and manifest; the first is what the names stand for.
+    pub documents: Vec<Vec<u8>>,
+    /// Bytes as a registry would hold them.
+    pub size_bytes: u64,
+    /// Never collected.
+    pub pinned: bool,
 }
 
 fn config_document(config: &BuildConfig, diff_id: &Digest) -> Vec<u8> {
@@ -244,10 +262,11 @@ fn config_document(config: &BuildConfig, diff_id: &Digest) -> Vec<u8> {
     document.to_string().into_bytes()
 }
 
-fn manifest_document(config: &Digest, config_size: u64, layers: &[(LayerRecord, u64)]) -> Vec<u8> {
+/// A manifest of uncompressed layers: digest and bytes of their archives.
+pub(crate) fn manifest_document(config: &Digest, config_size: u64, layers: &[(Digest, u64)]) -> Vec<u8> {
     let layers: Vec<_> = layers
         .iter()
-        .map(|(record, size)| json!({ "mediaType": OCI_LAYER, "digest": record.diff_id, "size": size }))
+        .map(|(digest, size)| json!({ "mediaType": OCI_LAYER, "digest": digest, "size": size }))
         .collect();
     json!({
         "schemaVersion": 2,

@@ -14,6 +14,7 @@ mod decompress;
 pub mod demo;
 pub mod digest;
 mod files;
+mod import;
 pub mod index;
 pub mod layers;
 pub mod manifest;
