@@ -14,6 +14,7 @@ pub mod pod;
 pub mod storage;
 pub mod table;
 pub mod warnings;
+pub mod workloads;
 
 use serde_json::Value;
 

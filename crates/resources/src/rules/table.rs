@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::rules::core::{configuration, endpoints, events, namespaces, nodes, quotas, services, volumes};
 use crate::rules::kind::Kind;
 use crate::rules::pod::Pod;
+use crate::rules::workloads::{apps, batch, scaling};
 use crate::rules::{Plain, Rules};
 
 /// (group, kind, rules).
@@ -21,10 +22,21 @@ const KINDS: &[(&str, &str, Kind)] = &[
     ("", "Secret", configuration::SECRET),
     ("", "Service", services::SERVICE),
     ("", "ServiceAccount", configuration::SERVICE_ACCOUNT),
+    ("", "PodTemplate", apps::POD_TEMPLATE),
+    ("", "ReplicationController", apps::REPLICATION_CONTROLLER),
+    ("apps", "ControllerRevision", apps::REVISION),
+    ("apps", "DaemonSet", apps::DAEMON_SET),
+    ("apps", "Deployment", apps::DEPLOYMENT),
+    ("apps", "ReplicaSet", apps::REPLICA_SET),
+    ("apps", "StatefulSet", apps::STATEFUL_SET),
+    ("autoscaling", "HorizontalPodAutoscaler", scaling::AUTOSCALER),
+    ("batch", "CronJob", batch::CRON_JOB),
+    ("batch", "Job", batch::JOB),
     ("coordination.k8s.io", "Lease", events::LEASE),
     ("discovery.k8s.io", "EndpointSlice", endpoints::ENDPOINT_SLICE),
     ("events.k8s.io", "Event", events::NEW_EVENT),
     ("node.k8s.io", "RuntimeClass", quotas::RUNTIME_CLASS),
+    ("policy", "PodDisruptionBudget", scaling::DISRUPTION_BUDGET),
     ("scheduling.k8s.io", "PriorityClass", quotas::PRIORITY_CLASS),
     ("storage.k8s.io", "CSIDriver", volumes::CSI_DRIVER),
     ("storage.k8s.io", "StorageClass", volumes::STORAGE_CLASS),

@@ -19,6 +19,7 @@ use crate::rules::at::At;
 use crate::rules::{Rules, checks, metadata};
 
 pub use defaults::template as default_template;
+pub use disabled::drop as drop_disabled;
 pub use validate::{Subject, validate_spec};
 pub use warnings::template_warnings;
 
