@@ -1,106 +1,205 @@
-//! Discovery: which groups, versions and resources there are, in the legacy and the aggregated form.
+//! Discovery and OpenAPI: which groups, versions and resources there are, in the legacy and the aggregated form, and
+//! what they look like. Documents are made on demand; small ones are kept until the table changes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LOCATION, VARY};
 use model::Status;
 use parking_lot::Mutex;
-use resources::Resource;
+use resources::Registry;
+use resources::discovery::{self as documents, Aggregated};
+use resources::openapi;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use crate::pipeline::answer::Answer;
+use crate::pipeline::answer::{Answer, raw, write};
 use crate::pipeline::context::Context;
+use crate::pipeline::negotiate::{self, Format, not_acceptable};
 
-/// Documents made of the table, kept until the table changes.
+/// Documents up to this size are kept.
+const KEPT_BYTES_MAX: usize = 256 << 10;
+
+/// A document that was made: its hash and its bytes.
+type Document = (String, Bytes);
+
+/// Documents of a table, by path.
 #[derive(Default)]
 pub struct Documents {
-    #[allow(dead_code)]
-    made: Mutex<Vec<(usize, String, bytes::Bytes)>>,
+    made: Mutex<(usize, HashMap<String, Document>)>,
 }
 
-/// Answers `/`, `/api…`, `/apis…`.
+impl Documents {
+    /// The document of a path, made if it is not kept.
+    fn get(
+        &self,
+        registry: &Arc<Registry>,
+        path: &str,
+        make: impl FnOnce() -> Option<Value>,
+    ) -> Option<Document> {
+        let table = Arc::as_ptr(registry) as usize;
+        {
+            let mut made = self.made.lock();
+            if made.0 != table {
+                *made = (table, HashMap::new());
+            }
+            if let Some(document) = made.1.get(path) {
+                return Some(document.clone());
+            }
+        }
+        let bytes = write(Format::Json, &make()?);
+        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02X}")).collect();
+        let document = (hash, bytes);
+        if document.1.len() <= KEPT_BYTES_MAX {
+            let mut made = self.made.lock();
+            if made.0 == table {
+                made.1.insert(path.to_owned(), document.clone());
+            }
+        }
+        Some(document)
+    }
+}
+
+/// Answers `/`, `/api…`, `/apis…`, `/openapi…`.
 ///
 /// # Errors
-/// 404 for groups and versions that are not served.
+/// 404 for groups and versions that are not served, 406.
 pub fn dispatch(context: &Arc<Context>, parts: &[&str]) -> Result<Answer, Status> {
     let routes = context.server.objects().routes();
     let registry = &routes.registry;
+    if let (["api"] | ["apis"], Some(version)) = (parts, aggregated_version(context)) {
+        return aggregated(context, registry, parts == ["api"], version);
+    }
     let value = match parts {
-        ["api"] => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [
-            {"clientCIDR": "0.0.0.0/0", "serverAddress": context.server.options.advertise}]}),
-        ["apis"] => {
-            let groups: Vec<Value> = registry
-                .groups()
-                .iter()
-                .filter(|group| !group.name.is_empty())
-                .map(|group| group_value(&group.name, &group.versions))
-                .collect();
-            json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
-        }
-        ["apis", name] => {
-            let groups = registry.groups();
-            let group =
-                groups.iter().find(|group| group.name == *name).ok_or_else(Status::no_such_resource)?;
-            let mut value = group_value(&group.name, &group.versions);
-            value["kind"] = json!("APIGroup");
-            value["apiVersion"] = json!("v1");
-            value
-        }
-        ["api", version] => resource_list("", version, &registry.group_version("", version))?,
-        ["apis", group, version] => resource_list(group, version, &registry.group_version(group, version))?,
-        [] | [""] => {
-            let mut paths = vec!["/api".to_owned(), "/api/v1".into(), "/apis".into()];
-            for group in registry.groups().iter().filter(|group| !group.name.is_empty()) {
-                paths.push(format!("/apis/{}", group.name));
-                paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{version}", group.name)));
-            }
-            paths.extend(
-                ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
-                    .map(Into::into),
-            );
-            paths.sort();
-            json!({"paths": paths})
-        }
-        _ => return Err(Status::no_such_resource()),
+        ["api"] => Some(documents::api_versions(&context.server.options.advertise)),
+        ["apis"] => Some(documents::group_list(registry)),
+        ["apis", group] => documents::group(registry, group),
+        ["api", version] => documents::resource_list(registry, "", version),
+        ["apis", group, version] => documents::resource_list(registry, group, version),
+        ["openapi", rest @ ..] => return open_api(context, registry, rest),
+        [] | [""] => Some(index(registry)),
+        _ => None,
     };
-    Ok(Answer::Other(200, value))
+    value.map(|value| Answer::Other(200, value)).ok_or_else(Status::no_such_resource)
 }
 
-fn group_value(name: &str, versions: &[String]) -> Value {
-    let versions: Vec<Value> = versions
-        .iter()
-        .map(|version| json!({"groupVersion": format!("{name}/{version}"), "version": version}))
-        .collect();
-    json!({"name": name, "preferredVersion": versions.first(), "versions": versions})
-}
-
-fn resource_list(group: &str, version: &str, rows: &[&Arc<Resource>]) -> Result<Value, Status> {
-    if rows.is_empty() {
-        return Err(Status::no_such_resource());
-    }
-    let mut resources = Vec::new();
-    for row in rows {
-        let mut value = json!({"name": row.plural, "singularName": row.singular, "namespaced": row.namespaced(),
-            "kind": row.kind, "verbs": row.verbs});
-        if !row.short_names.is_empty() {
-            value["shortNames"] = json!(row.short_names);
-        }
-        if !row.categories.is_empty() {
-            value["categories"] = json!(row.categories);
-        }
-        resources.push(value);
-        for subresource in &row.subresources {
-            let mut value = json!({"name": format!("{}/{}", row.plural, subresource.name), "singularName": "",
-                "namespaced": row.namespaced(), "kind": row.kind, "verbs": subresource.verbs});
-            if let Some(kind) = &subresource.kind {
-                value["group"] = json!(kind.group);
-                value["version"] = json!(kind.version);
-                value["kind"] = json!(kind.kind);
+/// The aggregated form a client asks for before any other.
+fn aggregated_version(context: &Context) -> Option<Aggregated> {
+    for range in context.header("accept").split(',') {
+        let has = |text: &str| range.split(';').any(|part| part.trim() == text);
+        if !range.trim_start().starts_with("application/json") || !has("g=apidiscovery.k8s.io") {
+            if range.trim() == "application/json" || range.trim() == "*/*" {
+                return None;
             }
-            resources.push(value);
+            continue;
+        }
+        match (has("v=v2"), has("v=v2beta1")) {
+            (true, _) => return Some(Aggregated::V2),
+            (_, true) => return Some(Aggregated::V2Beta1),
+            _ => {}
         }
     }
-    let group_version = model::gvk::api_version(group, version);
-    Ok(
-        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}),
-    )
+    None
+}
+
+fn aggregated(
+    context: &Context,
+    registry: &Arc<Registry>,
+    core: bool,
+    version: Aggregated,
+) -> Result<Answer, Status> {
+    let (name, content_type) = match version {
+        Aggregated::V2 => ("v2", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"),
+        Aggregated::V2Beta1 => {
+            ("v2beta1", "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList")
+        }
+    };
+    let path = format!("aggregated/{name}/{core}");
+    let make = || Some(documents::aggregated(registry, core, version));
+    let document =
+        context.server.documents.get(registry, &path, make).ok_or_else(Status::no_such_resource)?;
+    Ok(tagged(context, document, content_type))
+}
+
+/// A document with its `ETag`, or 304.
+fn tagged(context: &Context, (hash, bytes): Document, content_type: &'static str) -> Answer {
+    let tag = format!("\"{hash}\"");
+    let known = context.header(IF_NONE_MATCH.as_str()).split(',').any(|own| own.trim() == tag);
+    let mut response =
+        if known { raw(304, content_type, Bytes::new()) } else { raw(200, content_type, bytes) };
+    let headers = response.headers_mut();
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        headers.insert(ETAG, tag);
+    }
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+    Answer::Response(response)
+}
+
+fn open_api(context: &Context, registry: &Arc<Registry>, parts: &[&str]) -> Result<Answer, Status> {
+    negotiate::accept(&context.headers, &context.query, false)
+        .map_err(|_| not_acceptable("application/json"))?;
+    let kept = &context.server.documents;
+    let version = &context.server.options.version.git_version;
+    let custom = openapi::no_custom;
+    let document = match parts {
+        ["v2"] => kept.get(registry, "v2", || Some(openapi::document_v2(registry, &custom, version))),
+        ["v3"] => kept.get(registry, "v3", || Some(openapi::index(registry, &custom))),
+        ["v3", rest @ ..] => {
+            let (group, own) = match rest {
+                ["api", version] => ("", *version),
+                ["apis", group, version] => (*group, *version),
+                _ => return Err(Status::no_such_resource()),
+            };
+            if let Some(answer) = redirected(context, registry, &rest.join("/")) {
+                return Ok(answer);
+            }
+            let make = || openapi::document_v3(registry, group, own, &custom, version);
+            kept.get(registry, &rest.join("/"), make)
+        }
+        _ => None,
+    };
+    let document = document.ok_or_else(Status::no_such_resource)?;
+    Ok(tagged(context, document, "application/json"))
+}
+
+/// A document asked for by an outdated `?hash=`: where the present one is.
+fn redirected(context: &Context, registry: &Arc<Registry>, path: &str) -> Option<Answer> {
+    let asked = context.query.get("hash").filter(|hash| !hash.is_empty())?;
+    let make = || Some(openapi::index(registry, &openapi::no_custom));
+    let (_, bytes) = context.server.documents.get(registry, "v3", make)?;
+    let index: Value = serde_json::from_slice(&bytes).ok()?;
+    let url = index["paths"][path]["serverRelativeURL"].as_str()?;
+    if url.ends_with(&format!("hash={asked}")) {
+        return None;
+    }
+    let mut response = raw(301, "text/html; charset=utf-8", Bytes::new());
+    response.headers_mut().insert(LOCATION, HeaderValue::from_str(url).ok()?);
+    Some(Answer::Response(response))
+}
+
+/// `/`: the paths there are.
+fn index(registry: &Registry) -> Value {
+    let mut paths = vec!["/api".to_owned(), "/api/v1".into(), "/apis".into(), "/apis/".into()];
+    for group in registry.groups().iter().filter(|group| !group.name.is_empty()) {
+        paths.push(format!("/apis/{}", group.name));
+        paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{version}", group.name)));
+    }
+    let others = [
+        "/.well-known/openid-configuration",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openapi/v3/",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ];
+    paths.extend(others.map(Into::into));
+    paths.sort();
+    json!({"paths": paths})
 }

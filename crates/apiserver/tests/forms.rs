@@ -27,8 +27,8 @@ async fn answers_take_the_form_asked_for() {
     let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
     let refused = it.send(&format!("POST {MAPS}"), &protobuf, "k8s\0").await;
     assert_eq!(refused.code, 415);
-    let posted = it.send(&format!("POST {MAPS}"), &[("content-type", "application/yaml")], "metadata:\n  name: y\n").await;
-    assert_eq!((posted.code, &posted.body["metadata"]["name"]), (201, &json!("y")), "{}", posted.text);
+    let posted = it.send(&format!("POST {MAPS}"), &[("content-type", "application/yaml")], "metadata:\n  name: why\n").await;
+    assert_eq!((posted.code, &posted.body["metadata"]["name"]), (201, &json!("why")), "{}", posted.text);
     let curl = it.send(&format!("GET {MAPS}/a"), &[("user-agent", "curl/8")], "").await;
     assert!(curl.text.starts_with("{\n  \"kind\": \"ConfigMap\",\n"), "{}", curl.text);
 }

@@ -3,6 +3,9 @@
 pub mod binding;
 pub mod eviction;
 pub mod finalize;
+pub mod nodes;
+pub mod pods;
+pub mod proxy;
 pub mod reviews;
 pub mod scale;
 pub mod token;
@@ -33,7 +36,9 @@ pub async fn dispatch(context: &Arc<Context>) -> Result<Answer, Status> {
         ("eviction", _) => eviction::evict(context).await,
         ("token", _) => token::issue(context).await,
         ("finalize", _) => finalize::finalize(context).await,
-        ("log" | "exec" | "attach" | "portforward" | "proxy", _) => Err(Status::no_such_resource()),
+        ("log" | "exec" | "attach" | "portforward", _) => pods::dispatch(context).await,
+        ("proxy", _) if route.plural == "nodes" => pods::dispatch(context).await,
+        ("proxy", _) => proxy::dispatch(context).await,
         (_, "get") => get::get(context).await,
         (_, "update") => update::update(context).await,
         (_, "patch") => patch::patch(context).await,
