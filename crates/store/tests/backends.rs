@@ -57,6 +57,8 @@ async fn reopening_keeps_everything() {
         store.transact(Transaction::update("/a", 2, "2")).await.unwrap();
         store.transact(Transaction::default().put("/e", "", Some(10))).await.unwrap();
         store.compact(2).await.unwrap();
+        let file = std::fs::metadata(directory.path().join("store.redb")).unwrap();
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o777, 0o600);
     }
     {
         let store = open(directory.path());

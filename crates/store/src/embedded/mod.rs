@@ -153,6 +153,7 @@ impl EmbeddedStore {
     pub fn open(directory: &Path, clock: Clock, options: &Options) -> Result<Self> {
         let locked = DataDir::open(directory)?;
         let path = directory.join(FILE_NAME);
+        create(&path)?;
         let storage = {
             let path = path.clone();
             move || FileStorage::open(&path)
@@ -228,6 +229,32 @@ impl EmbeddedStore {
         }
         answer.await.map_err(|_| Error::Closed)?
     }
+}
+
+/// Makes the file of a new store under another name first: half of one, left by a failure of the power, could not be
+/// opened ever after.
+fn create(path: &Path) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let fresh = path.with_extension("new");
+    let make = || -> std::result::Result<(), Failure> {
+        // Not written over but made anew: only its owner may read it.
+        match std::fs::remove_file(&fresh) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let database = Database::builder().create_with_backend(FileStorage::open(&fresh)?)?;
+        prepare(&database)?;
+        drop(database);
+        std::fs::rename(&fresh, path)?;
+        // The name, too, must last.
+        if let Some(directory) = path.parent() {
+            std::fs::File::open(directory)?.sync_all()?;
+        }
+        Ok(())
+    };
+    make().map_err(|failure| failure.into_error(path))
 }
 
 /// Makes the tables if they are not there; gives the current revision.
