@@ -1,12 +1,14 @@
 //! Images built from folders and files, mounted for real: needs root, because overlayfs does.
 
+mod common;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use cri::image::{ImageService, RootMount, RootProvider};
+use common::with_root;
+use cri::image::{ImageService, RootProvider};
 use images::{BuildConfig, BuildOptions, BuildSource, ImageStore, Options, Snapshotter};
-use rustix::mount::{MountFlags, UnmountFlags};
 
 fn folder_with_files(root: &Path) {
     fs::create_dir_all(root.join("bin")).unwrap();
@@ -28,29 +30,6 @@ fn options(source: &Path) -> BuildOptions {
             user: "1000:7".to_owned(),
             ..BuildConfig::default()
         },
-    }
-}
-
-/// Looks into a root as a container would.
-fn with_root(mount: &RootMount, scratch: &Path, look: impl FnOnce(&Path)) {
-    match mount {
-        RootMount::Directory { path } => look(path),
-        RootMount::Overlay { lower, upper, work } => {
-            let lower: Vec<String> = lower.iter().map(|path| path.display().to_string()).collect();
-            let data = format!(
-                "lowerdir={},upperdir={},workdir={}",
-                lower.join(":"),
-                upper.display(),
-                work.display()
-            );
-            let merged = scratch.join("merged");
-            fs::create_dir_all(&merged).unwrap();
-            let data = std::ffi::CString::new(data).unwrap();
-            rustix::mount::mount("overlay", &merged, "overlay", MountFlags::empty(), data.as_c_str())
-                .unwrap();
-            look(&merged);
-            rustix::mount::unmount(&merged, UnmountFlags::empty()).unwrap();
-        }
     }
 }
 

@@ -4,9 +4,11 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cri::image::RootMount;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -14,6 +16,7 @@ use images::archive::write::write_files;
 use images::digest::Digest;
 use images::{ImageStore, Options, SourceFile};
 use parking_lot::Mutex;
+use rustix::mount::{MountFlags, UnmountFlags};
 use serde_json::json;
 
 /// A layer of text files.
@@ -210,4 +213,27 @@ pub fn store(scratch: &std::path::Path, registries: Option<&str>) -> Arc<ImageSt
 /// Files left in a folder of the store.
 pub fn left(scratch: &std::path::Path, folder: &str) -> usize {
     std::fs::read_dir(scratch.join("store").join(folder)).unwrap().count()
+}
+
+/// Looks into a root as a container would.
+pub fn with_root(mount: &RootMount, scratch: &Path, look: impl FnOnce(&Path)) {
+    match mount {
+        RootMount::Directory { path } => look(path),
+        RootMount::Overlay { lower, upper, work } => {
+            let lower: Vec<String> = lower.iter().map(|path| path.display().to_string()).collect();
+            let data = format!(
+                "lowerdir={},upperdir={},workdir={}",
+                lower.join(":"),
+                upper.display(),
+                work.display()
+            );
+            let merged = scratch.join("merged");
+            std::fs::create_dir_all(&merged).unwrap();
+            let data = std::ffi::CString::new(data).unwrap();
+            rustix::mount::mount("overlay", &merged, "overlay", MountFlags::empty(), data.as_c_str())
+                .unwrap();
+            look(&merged);
+            rustix::mount::unmount(&merged, UnmountFlags::empty()).unwrap();
+        }
+    }
 }
