@@ -156,9 +156,21 @@ pub fn is_directory(file: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(status.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
+/// Gives an open location to a user.
+pub fn set_owner_of_location(location: BorrowedFd<'_>, user: u32, group: u32) -> io::Result<()> {
+    // SAFETY: a valid descriptor and an empty terminated path.
+    check(unsafe { libc::fchownat(location.as_raw_fd(), c"".as_ptr(), user, group, libc::AT_EMPTY_PATH) })?;
+    Ok(())
+}
+
 /// Device number from its parts.
 pub fn device_number(major: u32, minor: u32) -> u64 {
     libc::makedev(major, minor)
+}
+
+/// Parts of a device number.
+pub fn device_parts(device: u64) -> (u32, u32) {
+    (libc::major(device), libc::minor(device))
 }
 
 #[cfg(test)]

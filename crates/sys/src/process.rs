@@ -268,12 +268,6 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Sleeps until a signal arrives.
-pub fn pause() {
-    // SAFETY: no arguments.
-    unsafe { libc::pause() };
-}
-
 /// Sets a resource limit (`libc::RLIMIT_*`).
 pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
@@ -286,4 +280,19 @@ pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
 pub fn trim_memory() {
     // SAFETY: always allowed.
     unsafe { libc::malloc_trim(0) };
+}
+
+/// Leaves the inherited session keyring for a new one, so that keys of the node stay out of reach.
+pub fn join_new_session_keyring(name: &CStr) -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: a terminated string.
+    check_long(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) })?;
+    Ok(())
+}
+
+/// Whether the effective user may execute the file; the error is the reason.
+pub fn may_execute(path: &CStr) -> io::Result<()> {
+    // SAFETY: a terminated path.
+    check(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) })?;
+    Ok(())
 }

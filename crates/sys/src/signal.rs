@@ -53,3 +53,28 @@ pub fn ignore(number: i32) {
     // SAFETY: SIG_IGN is a valid handler.
     unsafe { libc::signal(number, libc::SIG_IGN) };
 }
+
+fn child_set() -> libc::sigset_t {
+    // SAFETY: all zeroes is a valid set and is emptied before use.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        set
+    }
+}
+
+/// Blocks SIGCHLD, so that [`wait_for_child`] cannot miss one.
+pub fn block_child() {
+    let set = child_set();
+    // SAFETY: a valid set.
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
+/// Sleeps until a SIGCHLD arrives, or takes one that is pending.
+pub fn wait_for_child() {
+    let set = child_set();
+    let mut number = 0;
+    // SAFETY: valid places.
+    unsafe { libc::sigwait(&raw const set, &raw mut number) };
+}
