@@ -1,16 +1,13 @@
 //! Starts the agent and spreads news: Pods from the API and events of the runtime go to the Pods' workers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use client::{WatchEvent, WatchOptions};
 use cri::runtime::Event;
-use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
 use parking_lot::{Mutex, RwLock};
 use podlogic::dns::NodeDns;
 use podlogic::limits::NodeLimits;
-use podlogic::{labels, pod};
+use podlogic::labels;
 use tokio::task::JoinSet;
 
 use crate::backend::Backend;
@@ -19,12 +16,9 @@ use crate::images::Puller;
 use crate::objects::Objects;
 use crate::options::Options;
 use crate::seams::NodeApiBackend;
-use crate::shared::{Inbox, Mailbox, Shared};
+use crate::shared::Shared;
 use crate::statuses::Statuses;
-use crate::{node, worker};
-
-/// Pause before a broken watch is begun again.
-const WATCH_RETRY: std::time::Duration = std::time::Duration::from_millis(200);
+use crate::{housekeeping, node, source};
 
 /// Why an agent could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -63,9 +57,17 @@ impl Agent {
             }
         }
         let adopted = Arc::new(Mutex::new(adopted));
-        if shared.options.client.is_some() {
-            tasks.spawn(follow_pods(Arc::clone(&shared), adopted));
+        if let Some(folder) = shared.options.config.static_pod_path.clone() {
+            // Read once before anything else, so that mirrors and sandboxes of static Pods find their owners.
+            source::files::synchronise(&shared, &folder, &adopted).await;
+            tasks.spawn(source::files::follow(Arc::clone(&shared), folder, Arc::clone(&adopted)));
         }
+        if shared.options.client.is_some() {
+            tasks.spawn(source::api::follow_pods(Arc::clone(&shared), adopted));
+        } else {
+            source::orphans::collect(&shared, &adopted).await;
+        }
+        tasks.spawn(housekeeping::run(Arc::clone(&shared)));
         Ok(Agent { shared, _tasks: tasks })
     }
 
@@ -113,6 +115,8 @@ fn make_shared(options: Options, recorder: Recorder) -> Shared {
         node: RwLock::default(),
         node_known: tokio::sync::watch::Sender::new(false),
         node_changed: tokio::sync::Notify::new(),
+        admitted: Mutex::default(),
+        ended: tokio::sync::watch::Sender::new(0),
         pods: Mutex::default(),
         runtime_name,
         runtime_version,
@@ -123,136 +127,15 @@ fn make_shared(options: Options, recorder: Recorder) -> Shared {
 /// Rings the workers whose Pods something happened to.
 async fn spread_runtime_events(shared: Arc<Shared>, mut events: tokio::sync::mpsc::Receiver<Event>) {
     while let Some(event) = events.recv().await {
-        match event.pod_uid() {
-            Some(uid) => {
-                if let Some(mailbox) = shared.mailbox(uid) {
+        match event {
+            Event::ContainerStopped { pod_uid, .. } | Event::SandboxStopped { pod_uid, .. } => {
+                if let Some(mailbox) = shared.mailbox(&pod_uid) {
                     mailbox.wake.notify_one();
                 }
             }
-            None => shared.pods.lock().values().for_each(|mailbox| mailbox.wake.notify_one()),
+            Event::Overflow => shared.pods.lock().values().for_each(|mailbox| mailbox.wake.notify_one()),
+            // The agent's own doing, which it looks at anyway.
+            Event::ContainerCreated { .. } | Event::ContainerStarted { .. } | Event::ContainerDeleted { .. } => {}
         }
-    }
-}
-
-type Adopted = Arc<Mutex<HashMap<String, Vec<String>>>>;
-
-/// Hands a Pod to its worker, starting one for a new Pod.
-pub fn deliver(shared: &Arc<Shared>, pod: Pod, adopted: &Adopted) {
-    let uid = pod::uid(&pod).to_owned();
-    let pod = Arc::new(pod);
-    let mut pods = shared.pods.lock();
-    if let Some(mailbox) = pods.get(&uid) {
-        let before = mailbox.inbox.lock().pod.replace(Arc::clone(&pod));
-        if before.is_none_or(|before| matters(&before, &pod)) {
-            mailbox.ring();
-        }
-        return;
-    }
-    let inbox = Inbox { pod: Some(pod), ..Inbox::default() };
-    let mailbox = Arc::new(Mailbox { uid: uid.clone(), inbox: Mutex::new(inbox), ..Mailbox::default() });
-    pods.insert(uid.clone(), Arc::clone(&mailbox));
-    drop(pods);
-    let sandbox_ids = adopted.lock().remove(&uid).unwrap_or_default();
-    tokio::spawn(worker::run(Arc::clone(shared), mailbox, sandbox_ids));
-}
-
-/// Whether a change of a Pod is more than the agent's own report coming back.
-fn matters(before: &Pod, after: &Pod) -> bool {
-    let own = |pod: &Pod| {
-        let metadata = &pod.metadata;
-        (
-            metadata.deletion_timestamp.clone(),
-            metadata.deletion_grace_period_seconds,
-            metadata.labels.clone(),
-            metadata.annotations.clone(),
-        )
-    };
-    let gates = |pod: &Pod| {
-        let gates = pod::spec(pod).readiness_gates.as_deref().unwrap_or_default();
-        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-        let mut states: Vec<(String, String)> = Vec::new();
-        for condition in conditions.iter().filter(|own| gates.iter().any(|gate| gate.condition_type == own.type_)) {
-            states.push((condition.type_.clone(), condition.status.clone()));
-        }
-        states
-    };
-    before.spec != after.spec || own(before) != own(after) || gates(before) != gates(after)
-}
-
-/// Tells a worker that its Pod is gone from its source.
-pub fn remove(shared: &Shared, uid: &str, last: Option<Pod>) {
-    let Some(mailbox) = shared.mailbox(uid) else { return };
-    {
-        let mut inbox = mailbox.inbox.lock();
-        inbox.removed = true;
-        if let Some(last) = last {
-            inbox.pod = Some(Arc::new(last));
-        }
-    }
-    mailbox.ring();
-}
-
-/// Follows the Pods of this node, for as long as it runs.
-async fn follow_pods(shared: Arc<Shared>, adopted: Adopted) {
-    let Some(client) = shared.options.client.clone() else { return };
-    let selector = format!("spec.nodeName={}", shared.options.node_name);
-    loop {
-        let options = WatchOptions {
-            field_selector: Some(selector.clone()),
-            initial_events: true,
-            bookmarks: true,
-            ..WatchOptions::default()
-        };
-        match client.watch::<Pod>(None, &options).await {
-            Ok(stream) => follow(&shared, stream, &adopted).await,
-            Err(status) => tracing::warn!(error = status.message, "watching the node's pods"),
-        }
-        tokio::time::sleep(WATCH_RETRY).await;
-    }
-}
-
-async fn follow(
-    shared: &Arc<Shared>,
-    mut stream: impl futures::Stream<Item = Result<WatchEvent<Pod>, model::Status>> + Unpin,
-    adopted: &Adopted,
-) {
-    let mut initial: Option<HashSet<String>> = Some(HashSet::new());
-    while let Some(event) = stream.next().await {
-        match event {
-            Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => {
-                if let Some(initial) = &mut initial {
-                    initial.insert(pod::uid(&pod).to_owned());
-                }
-                deliver(shared, pod, adopted);
-            }
-            Ok(WatchEvent::Deleted(pod)) => {
-                let uid = pod::uid(&pod).to_owned();
-                remove(shared, &uid, Some(pod));
-            }
-            Ok(WatchEvent::Bookmark { initial_end: true, .. }) => {
-                if let Some(initial) = initial.take() {
-                    forget_missing(shared, &initial);
-                }
-            }
-            Ok(WatchEvent::Bookmark { .. }) => {}
-            Err(status) => {
-                tracing::debug!(error = status.message, "the watch of pods ended");
-                return;
-            }
-        }
-    }
-}
-
-/// Pods that went away while nobody watched.
-fn forget_missing(shared: &Shared, present: &HashSet<String>) {
-    let missing: Vec<String> = {
-        let pods = shared.pods.lock();
-        let missing = pods.iter().filter(|(uid, mailbox)| {
-            !present.contains(*uid) && mailbox.pod().is_some_and(|pod| !pod::is_static(&pod))
-        });
-        missing.map(|(uid, _)| uid.clone()).collect()
-    };
-    for uid in missing {
-        remove(shared, &uid, None);
     }
 }

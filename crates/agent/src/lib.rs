@@ -3,13 +3,16 @@
 //! One task per Pod ([`worker`]) wakes on events only: a change of the Pod, an event of the runtime, a probe's result,
 //! the end of a back-off. Status is written as soon as it is known ([`statuses`]).
 
+pub mod admit;
 pub mod agent;
 pub mod api;
 pub mod backend;
 pub mod config;
 pub mod directories;
 pub mod events;
+pub mod garbage;
 pub mod hooks;
+pub mod housekeeping;
 pub mod http;
 pub mod images;
 pub mod kill;
@@ -21,6 +24,7 @@ pub mod options;
 pub mod probes;
 pub mod seams;
 pub mod shared;
+pub mod source;
 pub mod start;
 pub mod statuses;
 pub mod sync;

@@ -108,6 +108,10 @@ pub struct Shared {
     pub node_known: watch::Sender<bool>,
     /// Rings when the node's status has to be written.
     pub node_changed: Notify,
+    /// Pods that hold resources of the node, by UID.
+    pub admitted: Mutex<HashMap<String, Arc<Pod>>>,
+    /// Counts Pods of which nothing is left on the node.
+    pub ended: watch::Sender<u64>,
     /// Post boxes by Pod UID.
     pub pods: Mutex<HashMap<String, Arc<Mailbox>>>,
 }

@@ -18,8 +18,9 @@ use crate::api::{container_reference, pod_reference};
 use crate::kill::{self, KillRequest};
 use crate::seams::{PreparedVolumes, VolumeFacts};
 use crate::shared::{Mailbox, Shared};
+use crate::source::mirror;
 use crate::start::{NotStarted, StartContext};
-use crate::{directories, observe};
+use crate::{directories, garbage, observe};
 
 /// Pause before something that failed without saying when to come back is tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -37,6 +38,8 @@ pub struct PodState {
     pub back_off: BackOff,
     /// The Pod failed as a whole: (reason, message).
     pub failed: Option<(String, String)>,
+    /// Nothing of the Pod is left on the node.
+    pub is_clean: bool,
     /// Data directories are there.
     pub has_directories: bool,
     /// Failed steps in a row, for the pause after them.
@@ -95,7 +98,7 @@ impl Step<'_> {
         });
         let mut written = status.clone();
         if !is_terminal {
-            hold_back_final_phase(&mut written, &old, observed);
+            hold_back_final_phase(&mut written, &old);
         }
         let ending = is_terminal || self.mailbox.must_end() || is_final(&status);
         self.state.probes.reconcile(self.shared, self.mailbox, self.pod, &status, ending);
@@ -116,6 +119,9 @@ impl Step<'_> {
             let object = pod_reference(self.pod);
             self.shared.recorder.normal(object, "DeadlineExceeded", message.clone());
             self.state.failed = Some(("DeadlineExceeded".into(), message));
+        }
+        if pod::is_static(self.pod) {
+            mirror::reconcile(self.shared, self.mailbox, self.pod).await;
         }
         let status = self.report(&observed, false);
         if is_final(&status) {
@@ -142,6 +148,8 @@ impl Step<'_> {
         if is_final(&status) {
             return Next::End;
         }
+        garbage::collect(self.shared, self.pod, &observed, &mut self.state.sandbox_ids).await;
+        self.mailbox.verdicts.lock().retain(|(id, _), _| observed.containers.iter().any(|own| own.id == *id));
         Next::Wait(earlier(retry_at, self.deadline()))
     }
 
@@ -380,12 +388,12 @@ pub fn is_final(status: &PodStatus) -> bool {
     matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"))
 }
 
-/// A Pod is not reported as ended while something of it may still run.
-fn hold_back_final_phase(status: &mut PodStatus, old: &PodStatus, observed: &Observed) {
-    if !is_final(status) || !observed.is_running() {
+/// A Pod is not reported as ended before all of it has ended: not its main containers only.
+fn hold_back_final_phase(status: &mut PodStatus, old: &PodStatus) {
+    if !is_final(status) || is_final(old) {
         return;
     }
-    status.phase.clone_from(&old.phase);
+    status.phase = Some(old.phase.clone().unwrap_or_else(|| "Pending".into()));
     status.reason.clone_from(&old.reason);
     status.message.clone_from(&old.message);
 }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use podlogic::admission::Rejection;
 use podlogic::pod;
 use tokio::time::{Duration, Instant};
 
 use crate::shared::{Mailbox, Shared};
+use crate::source::mirror;
 use crate::sync::{Next, PodState, Step};
-use crate::{directories, kill, observe};
+use crate::{admit, directories, kill, observe};
 
 /// Pause before the end of a Pod is tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -32,6 +34,18 @@ pub async fn run(shared: Arc<Shared>, mailbox: Arc<Mailbox>, sandbox_ids: Vec<St
         shared.options.config.max_container_restart_period,
     );
     let mut stage = Stage::Living;
+    if let Some(pod) = mailbox.pod() {
+        wait_for_predecessor(&shared, &pod).await;
+        let ended = pod.status.as_ref().is_some_and(crate::sync::is_final);
+        let adopted = !state.sandbox_ids.is_empty();
+        if !ended
+            && !mailbox.must_end()
+            && let Err(rejection) = admit::admit(&shared, &pod, adopted)
+        {
+            reject(&shared, &mailbox, &pod, &rejection);
+            stage = Stage::Ended;
+        }
+    }
     loop {
         let Some(pod) = mailbox.pod() else { return };
         if let Some(termination) = mailbox.inbox.lock().termination.clone()
@@ -53,6 +67,7 @@ pub async fn run(shared: Arc<Shared>, mailbox: Arc<Mailbox>, sandbox_ids: Vec<St
             },
             Stage::Ending => match end(&mut step).await {
                 true => {
+                    admit::release(&shared, &mailbox.uid);
                     stage = Stage::Ended;
                     continue;
                 }
@@ -61,13 +76,62 @@ pub async fn run(shared: Arc<Shared>, mailbox: Arc<Mailbox>, sandbox_ids: Vec<St
             Stage::Ended => {
                 if finish(&mut step).await {
                     shared.pods.lock().remove(&mailbox.uid);
+                    shared.ended.send_modify(|count| *count += 1);
                     return;
                 }
+                // Volumes that could not be taken away are tried again by the periodic repair.
                 None
             }
         };
         wait(&shared, &mailbox, wait_until).await;
     }
+}
+
+/// A static Pod whose file changed starts once nothing is left of what the file said before.
+async fn wait_for_predecessor(shared: &Shared, pod: &Pod) {
+    if !pod::is_static(pod) {
+        return;
+    }
+    let mut ended = shared.ended.subscribe();
+    let is_other = |other: &Pod| {
+        pod::is_static(other)
+            && pod::uid(other) != pod::uid(pod)
+            && pod::name(other) == pod::name(pod)
+            && pod::namespace(other) == pod::namespace(pod)
+    };
+    loop {
+        ended.borrow_and_update();
+        let present = {
+            let pods = shared.pods.lock();
+            pods.values().any(|mailbox| {
+                let inbox = mailbox.inbox.lock();
+                inbox.removed && inbox.pod.as_ref().is_some_and(|own| is_other(own))
+            })
+        };
+        if !present || ended.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reports that the node does not take a Pod.
+fn reject(shared: &Shared, mailbox: &Mailbox, pod: &Arc<Pod>, rejection: &Rejection) {
+    let object = crate::api::pod_reference(pod);
+    shared.recorder.warning(object, &rejection.reason, rejection.message.clone());
+    let before = pod.status.clone().unwrap_or_default();
+    let status = PodStatus {
+        phase: Some("Failed".into()),
+        reason: Some(rejection.reason.clone()),
+        message: Some(format!("Pod was rejected: {}", rejection.message)),
+        start_time: Some(podlogic::status::seconds(shared.now())),
+        conditions: before.conditions,
+        qos_class: Some(podlogic::limits::qos_class(pod).to_owned()),
+        observed_generation: pod.metadata.generation,
+        ..PodStatus::default()
+    };
+    let mirror = mailbox.inbox.lock().mirror.clone();
+    let target = if pod::is_static(pod) { mirror } else { Some(Arc::clone(pod)) };
+    shared.statuses.set(pod::uid(pod), target.as_ref(), status);
 }
 
 /// Waits for a ring, at most until a time of day.
@@ -130,8 +194,8 @@ async fn shorten(shared: &Shared, mailbox: &Mailbox, before: &Pod, observed: &po
     }
 }
 
-/// Cleans up after an ended Pod. Answers whether the task is done: the Pod is deleted or gone. A Pod that only ended
-/// keeps its containers (for their logs) until it is deleted.
+/// Cleans up after an ended Pod. Answers whether the task is done: the object is gone from its source. A Pod that
+/// only ended keeps its containers (for their logs) until it is deleted.
 async fn finish(step: &mut Step<'_>) -> bool {
     let (shared, mailbox, pod) = (step.shared, step.mailbox, Arc::clone(step.pod));
     let uid = pod::uid(&pod);
@@ -144,21 +208,34 @@ async fn finish(step: &mut Step<'_>) -> bool {
     if !removed && !pod::is_deleted(&pod) {
         return false;
     }
-    if removed || pod::is_static(&pod) {
-        shared.statuses.forget(uid);
-    } else {
-        shared.statuses.finish(uid, &pod);
+    if !step.state.is_clean {
+        clean(step, &pod).await;
     }
+    if !removed {
+        shared.statuses.finish(uid, &pod);
+        return false;
+    }
+    let mirror = mailbox.inbox.lock().mirror.clone();
+    if let Some(mirror) = mirror {
+        mirror::delete(shared, &mirror).await;
+    }
+    shared.statuses.forget(uid);
+    true
+}
+
+/// Removes the Pod's containers, sandboxes, logs and directories.
+async fn clean(step: &mut Step<'_>, pod: &Pod) {
+    let shared = step.shared;
     let observed = observe::observe(shared, &mut step.state.sandbox_ids).await.unwrap_or_default();
     for own in &observed.containers {
-        directories::unlink_log(shared, &pod, &own.metadata.name, &own.id).await;
+        directories::unlink_log(shared, pod, &own.metadata.name, &own.id).await;
     }
     for id in &step.state.sandbox_ids {
         if let Err(error) = shared.runtime().remove_pod_sandbox(id).await {
             tracing::warn!(sandbox = id, %error, "removing a sandbox");
         }
     }
-    directories::remove_pod_directories(shared, &pod).await;
-    shared.puller.forget(uid);
-    true
+    directories::remove_pod_directories(shared, pod).await;
+    shared.puller.forget(pod::uid(pod));
+    step.state.is_clean = true;
 }

@@ -1,3 +1,5 @@
 //! Whole sequences on fakes.
 
+mod lifecycle;
 mod sequences;
+mod statics;

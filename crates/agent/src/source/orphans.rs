@@ -1,0 +1,78 @@
+//! What earlier Pods left on the node: sandboxes, directories, logs.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::shared::Shared;
+use crate::source::{Adopted, deliver, remove};
+
+/// Ends sandboxes of Pods that nobody knows any more, and removes what lies about. Called once all sources were read.
+pub async fn collect(shared: &Arc<Shared>, adopted: &Adopted) {
+    let left: Vec<String> = adopted.lock().keys().cloned().collect();
+    for uid in left {
+        let Some(id) = adopted.lock().get(&uid).and_then(|ids| ids.first().cloned()) else { continue };
+        let Ok(sandbox) = shared.runtime().pod_sandbox_status(&id).await else {
+            adopted.lock().remove(&uid);
+            continue;
+        };
+        // A Pod with nothing but its identity: enough to end what it left.
+        let pod = Pod {
+            metadata: ObjectMeta {
+                name: Some(sandbox.metadata.name),
+                namespace: Some(sandbox.metadata.namespace),
+                uid: Some(uid.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(PodSpec::default()),
+            status: None,
+        };
+        deliver(shared, pod, adopted);
+        remove(shared, &uid, None);
+    }
+    let live: HashSet<String> = shared.pods.lock().keys().cloned().collect();
+    let names: Vec<String> = live.iter().cloned().collect();
+    shared.options.volumes.retain(&names).await;
+    remove_unknown(&shared.options.directories.root.join("pods"), |name| live.contains(name)).await;
+    let known = |name: &str| name.rsplit('_').next().is_some_and(|uid| live.contains(uid));
+    remove_unknown(&shared.options.directories.pod_logs, known).await;
+    remove_dangling(&shared.options.directories.container_links).await;
+}
+
+async fn remove_unknown(folder: &Path, known: impl Fn(&str) -> bool) {
+    let Ok(mut entries) = tokio::fs::read_dir(folder).await else { return };
+    while let Ok(Some(entry)) = entries.next_entry().await {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if known(&name) {
+            continue;
+        }
+        // Volumes that are still mounted must never be deleted through.
+        let mounted = is_mount_below(&entry.path()).await;
+        if mounted {
+            tracing::warn!(path = %entry.path().display(), "an orphaned pod still has volumes mounted");
+            continue;
+        }
+        if let Err(error) = tokio::fs::remove_dir_all(entry.path()).await {
+            tracing::warn!(path = %entry.path().display(), %error, "removing what an earlier pod left");
+        }
+    }
+}
+
+async fn is_mount_below(path: &Path) -> bool {
+    let text = tokio::fs::read_to_string("/proc/self/mountinfo").await.unwrap_or_default();
+    text.lines().filter_map(|line| line.split(' ').nth(4)).any(|point| Path::new(point).starts_with(path))
+}
+
+async fn remove_dangling(folder: &Path) {
+    let Ok(mut entries) = tokio::fs::read_dir(folder).await else { return };
+    while let Ok(Some(entry)) = entries.next_entry().await {
+        if tokio::fs::metadata(entry.path()).await.is_err()
+            && let Err(error) = tokio::fs::remove_file(entry.path()).await
+        {
+            tracing::warn!(path = %entry.path().display(), %error, "removing a link to a log that is gone");
+        }
+    }
+}
