@@ -1,6 +1,8 @@
 //! What a kind adds to the generic pipeline: defaults, what create and update may touch, validation, warnings and
 //! selectable fields. Everything here is pure: a tree goes in, a changed tree or a list of errors comes out.
 
+pub mod access;
+pub mod admission;
 pub mod at;
 pub mod checks;
 pub mod core;
@@ -10,6 +12,7 @@ pub mod image_tag;
 pub mod internal;
 pub mod kind;
 pub mod metadata;
+pub mod networking;
 pub mod pod;
 pub mod storage;
 pub mod table;

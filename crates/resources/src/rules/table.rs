@@ -6,7 +6,7 @@ use crate::rules::core::{configuration, endpoints, events, namespaces, nodes, qu
 use crate::rules::kind::Kind;
 use crate::rules::pod::Pod;
 use crate::rules::workloads::{apps, batch, scaling};
-use crate::rules::{Plain, Rules};
+use crate::rules::{Plain, Rules, access, admission, networking};
 
 /// (group, kind, rules).
 const KINDS: &[(&str, &str, Kind)] = &[
@@ -24,6 +24,12 @@ const KINDS: &[(&str, &str, Kind)] = &[
     ("", "ServiceAccount", configuration::SERVICE_ACCOUNT),
     ("", "PodTemplate", apps::POD_TEMPLATE),
     ("", "ReplicationController", apps::REPLICATION_CONTROLLER),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy", admission::POLICY),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", admission::POLICY_BINDING),
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration", admission::MUTATING_WEBHOOKS),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy", admission::POLICY),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", admission::POLICY_BINDING),
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", admission::VALIDATING_WEBHOOKS),
     ("apps", "ControllerRevision", apps::REVISION),
     ("apps", "DaemonSet", apps::DAEMON_SET),
     ("apps", "Deployment", apps::DEPLOYMENT),
@@ -32,11 +38,19 @@ const KINDS: &[(&str, &str, Kind)] = &[
     ("autoscaling", "HorizontalPodAutoscaler", scaling::AUTOSCALER),
     ("batch", "CronJob", batch::CRON_JOB),
     ("batch", "Job", batch::JOB),
+    ("certificates.k8s.io", "CertificateSigningRequest", access::SIGNING_REQUEST),
     ("coordination.k8s.io", "Lease", events::LEASE),
     ("discovery.k8s.io", "EndpointSlice", endpoints::ENDPOINT_SLICE),
     ("events.k8s.io", "Event", events::NEW_EVENT),
+    ("networking.k8s.io", "Ingress", networking::INGRESS),
+    ("networking.k8s.io", "IngressClass", networking::INGRESS_CLASS),
+    ("networking.k8s.io", "NetworkPolicy", networking::NETWORK_POLICY),
     ("node.k8s.io", "RuntimeClass", quotas::RUNTIME_CLASS),
     ("policy", "PodDisruptionBudget", scaling::DISRUPTION_BUDGET),
+    ("rbac.authorization.k8s.io", "ClusterRole", access::CLUSTER_ROLE),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding", access::CLUSTER_ROLE_BINDING),
+    ("rbac.authorization.k8s.io", "Role", access::ROLE),
+    ("rbac.authorization.k8s.io", "RoleBinding", access::ROLE_BINDING),
     ("scheduling.k8s.io", "PriorityClass", quotas::PRIORITY_CLASS),
     ("storage.k8s.io", "CSIDriver", volumes::CSI_DRIVER),
     ("storage.k8s.io", "StorageClass", volumes::STORAGE_CLASS),
