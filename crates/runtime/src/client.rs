@@ -38,7 +38,7 @@ impl Client {
     /// Wraps a connected socket. `pid` is the peer's where the caller knows it.
     pub fn new(socket: OwnedFd, pid: i32, listener: Listener) -> io::Result<Arc<Self>> {
         sys::socket::set_nonblocking(socket.as_fd(), true)?;
-        let socket = Arc::new(AsyncFd::register(socket)?);
+        let socket = Arc::new(crate::streams::watch(socket)?);
         let pending: Arc<Pending> = Arc::new(Mutex::new(Some(HashMap::new())));
         let (closing, closed) = watch::channel(false);
         let task = {

@@ -17,13 +17,20 @@ impl Stream {
     /// Wraps a descriptor.
     pub fn new(descriptor: OwnedFd) -> io::Result<Self> {
         sys::socket::set_nonblocking(descriptor.as_fd(), true)?;
-        Ok(Self(Arc::new(AsyncFd::register(descriptor)?)))
+        Ok(Self(Arc::new(watch(descriptor)?)))
     }
 
     /// The descriptor.
     pub fn get(&self) -> &OwnedFd {
         self.0.get_ref()
     }
+}
+
+/// Registers a descriptor with the asynchronous runtime.
+pub fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // Deprecated for types that could close their descriptor early; an `OwnedFd` cannot, and the replacement is unsafe.
+    #[allow(deprecated)]
+    AsyncFd::new(descriptor)
 }
 
 impl AsyncRead for Stream {
