@@ -1,0 +1,54 @@
+//! How long each step from sandbox to running container takes. Prints medians; fails only on absurd ones.
+
+mod support;
+
+use std::time::Duration;
+
+use cri::runtime::RuntimeService;
+use support::{Bench, container_config};
+use tokio::time::Instant;
+
+const ROUNDS: usize = 30;
+const LIMIT: Duration = Duration::from_millis(500);
+
+async fn measure(prepared: usize) {
+    let bench = Bench::with_prepared(prepared).await;
+    let mut stages: [Vec<Duration>; 5] = Default::default();
+    for _ in 0..ROUNDS {
+        let config = bench.sandbox_config();
+        let mut at = Instant::now();
+        let mut lap = |stages: &mut [Vec<Duration>; 5], stage: usize| {
+            stages[stage].push(at.elapsed());
+            at = Instant::now();
+        };
+        let sandbox = bench.runtime.run_pod_sandbox(&config, "").await.unwrap();
+        lap(&mut stages, 0);
+        let container = container_config("exec sleep 1000");
+        let id = bench.runtime.create_container(&sandbox, &container, &config).await.unwrap();
+        lap(&mut stages, 1);
+        bench.runtime.start_container(&id).await.unwrap();
+        lap(&mut stages, 2);
+        bench.runtime.exec_sync(&id, &["true".to_owned()], 0).await.unwrap();
+        lap(&mut stages, 3);
+        bench.runtime.remove_pod_sandbox(&sandbox).await.unwrap();
+        lap(&mut stages, 4);
+    }
+    for (name, stage) in ["run_pod_sandbox", "create", "start", "exec true", "remove"].iter().zip(&mut stages)
+    {
+        stage.sort();
+        eprintln!(
+            "prepared {prepared}, {name}: {:?} median, {:?} worst",
+            stage[ROUNDS / 2],
+            stage[ROUNDS - 1]
+        );
+        assert!(stage[ROUNDS / 2] < LIMIT, "{name} takes {:?}", stage[ROUNDS / 2]);
+    }
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root: run by make test"]
+async fn stages() {
+    measure(0).await;
+    measure(2).await;
+}
