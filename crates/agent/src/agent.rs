@@ -6,8 +6,8 @@ use std::sync::Arc;
 use cri::runtime::Event;
 use parking_lot::{Mutex, RwLock};
 use podlogic::dns::NodeDns;
-use podlogic::limits::NodeLimits;
 use podlogic::labels;
+use podlogic::limits::NodeLimits;
 use tokio::task::JoinSet;
 
 use crate::backend::Backend;
@@ -82,6 +82,12 @@ impl Agent {
     }
 }
 
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+    }
+}
+
 fn make_shared(options: Options, recorder: Recorder) -> Shared {
     let (runtime_name, runtime_version) = options.runtime.version();
     let parallel =
@@ -116,6 +122,7 @@ fn make_shared(options: Options, recorder: Recorder) -> Shared {
         node_known: tokio::sync::watch::Sender::new(false),
         node_changed: tokio::sync::Notify::new(),
         admitted: Mutex::default(),
+        stop: tokio_util::sync::CancellationToken::new(),
         ended: tokio::sync::watch::Sender::new(0),
         pods: Mutex::default(),
         runtime_name,
@@ -135,7 +142,9 @@ async fn spread_runtime_events(shared: Arc<Shared>, mut events: tokio::sync::mps
             }
             Event::Overflow => shared.pods.lock().values().for_each(|mailbox| mailbox.wake.notify_one()),
             // The agent's own doing, which it looks at anyway.
-            Event::ContainerCreated { .. } | Event::ContainerStarted { .. } | Event::ContainerDeleted { .. } => {}
+            Event::ContainerCreated { .. }
+            | Event::ContainerStarted { .. }
+            | Event::ContainerDeleted { .. } => {}
         }
     }
 }

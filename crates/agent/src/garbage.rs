@@ -49,9 +49,10 @@ pub async fn collect(shared: &Shared, pod: &Pod, observed: &Observed, sandbox_id
         remove_logs(Path::new(log)).await;
     }
     for sandbox in observed.sandboxes.iter().skip(1).filter(|own| own.state == PodSandboxState::NotReady) {
-        let needed = observed.containers.iter().any(|own| {
-            own.pod_sandbox_id == sandbox.id && !surplus.iter().any(|(id, ..)| *id == own.id)
-        });
+        let needed = observed
+            .containers
+            .iter()
+            .any(|own| own.pod_sandbox_id == sandbox.id && !surplus.iter().any(|(id, ..)| *id == own.id));
         if needed {
             continue;
         }

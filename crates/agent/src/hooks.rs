@@ -50,15 +50,17 @@ pub async fn run(
     };
     let ip = pod_ip.unwrap_or_default();
     let mut outcome = http::get(action, container, ip, "lifecycle", HTTP_LIMIT).await;
-    let plain = outcome.as_ref().is_err_and(|error| error.contains("server gave HTTP response to HTTPS client"));
+    let plain =
+        outcome.as_ref().is_err_and(|error| error.contains("server gave HTTP response to HTTPS client"));
     if plain {
         let mut action = action.clone();
         action.scheme = Some("HTTP".into());
         let again = http::get(&action, container, ip, "lifecycle", HTTP_LIMIT).await;
         if again.is_ok() {
             let host = action.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(ip);
-            let message =
-                format!("request to HTTPS lifecycle hook {host} got HTTP response, retry with HTTP succeeded");
+            let message = format!(
+                "request to HTTPS lifecycle hook {host} got HTTP response, retry with HTTP succeeded"
+            );
             shared.recorder.warning(pod_reference(pod), "LifecycleHTTPFallback", message);
             outcome = again;
         }

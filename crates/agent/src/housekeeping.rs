@@ -110,7 +110,9 @@ async fn collect_images(shared: &Shared, unused_since: &mut HashMap<String, Time
     let config = &shared.options.config;
     let root = &shared.options.directories.root;
     let images = &shared.options.images;
-    let (Ok(all), Ok(containers)) = (images.list_images().await, shared.runtime().list_containers(None).await) else {
+    let (Ok(all), Ok(containers)) =
+        (images.list_images().await, shared.runtime().list_containers(None).await)
+    else {
         return;
     };
     let used: HashSet<&str> = containers.iter().map(|own| own.image_id.as_str()).collect();
@@ -137,7 +139,11 @@ async fn collect_images(shared: &Shared, unused_since: &mut HashMap<String, Time
         if !is_above(config.image_gc_low_percent) {
             return;
         }
-        tracing::info!(image = image.id, bytes = image.size_bytes, "removing an unused image: the disk is filling");
+        tracing::info!(
+            image = image.id,
+            bytes = image.size_bytes,
+            "removing an unused image: the disk is filling"
+        );
         if let Err(error) = images.remove_image(&image.id).await {
             tracing::warn!(image = image.id, %error, "removing an unused image");
         }
@@ -156,8 +162,11 @@ mod tests {
             std::fs::write(folder.path().join(name), name).expect("a file");
         }
         tidy(&path, &folder.path().join("0.log.5"), 4).expect("tidied");
-        let mut left: Vec<String> =
-            std::fs::read_dir(folder.path()).expect("a folder").flatten().map(|own| file_name(&own.path())).collect();
+        let mut left: Vec<String> = std::fs::read_dir(folder.path())
+            .expect("a folder")
+            .flatten()
+            .map(|own| file_name(&own.path()))
+            .collect();
         left.sort();
         assert_eq!(left, ["0.log", "0.log.3.gz", "0.log.4.gz", "0.log.5"]);
     }

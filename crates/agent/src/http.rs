@@ -82,11 +82,18 @@ pub fn resolve_port(port: &IntOrString, container: &Container) -> Result<u16, St
             match (named, name.parse::<i32>()) {
                 (Some(port), _) => port.container_port,
                 (None, Ok(number)) => number,
-                (None, Err(_)) => return Err(format!("couldn't find port by name {name:?}, couldn't find container port: strconv.Atoi: parsing {name:?}: invalid syntax")),
+                (None, Err(_)) => {
+                    return Err(format!(
+                        "couldn't find port by name {name:?}, couldn't find container port: strconv.Atoi: parsing {name:?}: invalid syntax"
+                    ));
+                }
             }
         }
     };
-    u16::try_from(number).ok().filter(|port| *port != 0).ok_or_else(|| format!("invalid port number: {number}"))
+    u16::try_from(number)
+        .ok()
+        .filter(|port| *port != 0)
+        .ok_or_else(|| format!("invalid port number: {number}"))
 }
 
 /// `host:port`, IPv6 addresses in brackets.
@@ -117,7 +124,8 @@ struct Target {
 
 impl Target {
     fn url(&self) -> String {
-        let default = (self.scheme == "http" && self.port == 80) || (self.scheme == "https" && self.port == 443);
+        let default =
+            (self.scheme == "http" && self.port == 80) || (self.scheme == "https" && self.port == 443);
         let _ = default;
         format!("{}://{}{}", self.scheme, join_host_port(&self.host, self.port), self.path)
     }
@@ -125,7 +133,12 @@ impl Target {
     /// Where a `Location` leads from here.
     fn redirected(&self, location: &str) -> Option<Target> {
         if location.starts_with('/') {
-            return Some(Target { path: location.into(), scheme: self.scheme.clone(), host: self.host.clone(), port: self.port });
+            return Some(Target {
+                path: location.into(),
+                scheme: self.scheme.clone(),
+                host: self.host.clone(),
+                port: self.port,
+            });
         }
         let uri: Uri = location.parse().ok()?;
         let scheme = uri.scheme_str().unwrap_or(&self.scheme).to_owned();
@@ -231,7 +244,9 @@ async fn once(
     let name = ServerName::try_from(target.host.clone()).map_err(|error| error.to_string())?;
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let stream = connector.connect(name, stream).await.map_err(|error| match error.to_string() {
-        text if text.contains("InvalidContentType") => "http: server gave HTTP response to HTTPS client".to_owned(),
+        text if text.contains("InvalidContentType") => {
+            "http: server gave HTTP response to HTTPS client".to_owned()
+        }
         text => text,
     })?;
     exchange(stream, request).await
@@ -241,8 +256,11 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Empty<Bytes>>,
 ) -> Result<(Answer, Option<String>), String> {
-    let explain = |error: hyper::Error| if error.is_incomplete_message() { "EOF".to_owned() } else { error.to_string() };
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(explain)?;
+    let explain = |error: hyper::Error| {
+        if error.is_incomplete_message() { "EOF".to_owned() } else { error.to_string() }
+    };
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(explain)?;
     let connection = tokio::spawn(connection);
     let outcome = async {
         let response = sender.send_request(request).await.map_err(explain)?;

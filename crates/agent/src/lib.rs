@@ -30,6 +30,7 @@ pub mod statuses;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod volumes;
 pub mod worker;
 
 pub use agent::Agent;

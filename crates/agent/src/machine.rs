@@ -164,9 +164,7 @@ pub fn pressure(root: &Path) -> Pressure {
     let disk = disk(root);
     Pressure {
         memory: available.is_some_and(|available| available < MEMORY_RESERVE_BYTES),
-        disk: disk.is_some_and(|disk| {
-            disk.available_bytes < disk.total_bytes / 100 * DISK_RESERVE_PERCENT
-        }),
+        disk: disk.is_some_and(|disk| disk.available_bytes < disk.total_bytes / 100 * DISK_RESERVE_PERCENT),
         pid: false,
     }
 }

@@ -11,6 +11,7 @@ use podlogic::actions::Verdicts;
 use podlogic::dns::NodeDns;
 use podlogic::limits::NodeLimits;
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::events::Recorder;
 use crate::images::Puller;
@@ -110,6 +111,8 @@ pub struct Shared {
     pub node_changed: Notify,
     /// Pods that hold resources of the node, by UID.
     pub admitted: Mutex<HashMap<String, Arc<Pod>>>,
+    /// Stops the workers.
+    pub stop: CancellationToken,
     /// Counts Pods of which nothing is left on the node.
     pub ended: watch::Sender<u64>,
     /// Post boxes by Pod UID.

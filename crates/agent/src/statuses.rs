@@ -177,6 +177,12 @@ enum Outcome {
     Failed,
 }
 
+/// Whether the object is gone, or its name belongs to another Pod now.
+fn is_gone(status: &model::Status) -> bool {
+    let conflict = status.is(Reason::Conflict) || status.is(Reason::Invalid);
+    status.is(Reason::NotFound) || (conflict && status.message.contains("UID"))
+}
+
 async fn write_once(client: &Client, entry: &Entry) -> Outcome {
     let (namespace, name) = (pod::namespace(&entry.pod), pod::name(&entry.pod));
     if let Some(patch) = patch(&entry.pod, &entry.known, &entry.desired) {
@@ -184,9 +190,7 @@ async fn write_once(client: &Client, entry: &Entry) -> Outcome {
             client.patch::<Pod>(Some(namespace), name, Some("status"), &Patch::Strategic(patch)).await;
         match answer {
             Ok(_) => {}
-            Err(status) if status.is(Reason::NotFound) => return Outcome::Gone,
-            // The name now belongs to another Pod.
-            Err(status) if status.is(Reason::Conflict) => return Outcome::Gone,
+            Err(status) if is_gone(&status) => return Outcome::Gone,
             Err(status) => {
                 tracing::warn!(pod = name, namespace, error = status.message, "pod status was not written");
                 return Outcome::Failed;
@@ -199,7 +203,7 @@ async fn write_once(client: &Client, entry: &Entry) -> Outcome {
     let options = DeleteOptions { uid: entry.pod.metadata.uid.clone(), ..DeleteOptions::now() };
     match client.delete::<Pod>(Some(namespace), name, &options).await {
         Ok(_) => Outcome::Gone,
-        Err(status) if status.is(Reason::NotFound) || status.is(Reason::Conflict) => Outcome::Gone,
+        Err(status) if is_gone(&status) => Outcome::Gone,
         Err(status) => {
             tracing::warn!(pod = name, namespace, error = status.message, "pod was not deleted for good");
             Outcome::Failed

@@ -7,6 +7,7 @@ use cri::runtime::ContainerState;
 use cri::sandbox::PodSandboxConfig;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use podlogic::actions::{Actions, compute_actions};
 use podlogic::back_off::BackOff;
 use podlogic::container_status::StartFailure;
@@ -150,7 +151,21 @@ impl Step<'_> {
         }
         garbage::collect(self.shared, self.pod, &observed, &mut self.state.sandbox_ids).await;
         self.mailbox.verdicts.lock().retain(|(id, _), _| observed.containers.iter().any(|own| own.id == *id));
+        let verdicts = self.mailbox.verdicts.lock().clone();
+        let more = compute_actions(self.pod, &observed, &verdicts);
+        if self.can_go_on(&more) {
+            return Next::Wait(Some(self.shared.now()));
+        }
         Next::Wait(earlier(retry_at, self.deadline()))
+    }
+
+    /// Whether what was done made something else possible at once: the container after a sidecar that runs now.
+    fn can_go_on(&self, more: &Actions) -> bool {
+        let waits = |start: &podlogic::Start| {
+            let list = pod::containers_of(self.pod, start.kind);
+            list.get(start.index).is_none_or(|own| self.state.failures.contains_key(&own.name))
+        };
+        !more.kill.is_empty() || more.start.iter().any(|start| !waits(start))
     }
 
     fn retry(&mut self, reason: &str, message: &str) -> Next {
@@ -348,7 +363,15 @@ impl Step<'_> {
                 format!("Failed to create log directory for pod {:?}: {error}", pod::describe(self.pod));
             return Err(self.retry("FailedCreatePodSandBox", &message));
         }
-        let handler = String::new();
+        let handler = match self.runtime_handler().await {
+            Ok(handler) => handler,
+            Err(error) => {
+                let message = format!("Failed to create pod sandbox: {error}");
+                let object = pod_reference(self.pod);
+                self.shared.recorder.warning(object, "FailedCreatePodSandBox", message.clone());
+                return Err(self.retry("FailedCreatePodSandBox", &message));
+            }
+        };
         match self.shared.runtime().run_pod_sandbox(config, &handler).await {
             Ok(id) => {
                 self.state.sandbox_ids.push(id.clone());
@@ -368,6 +391,19 @@ impl Step<'_> {
                 self.shared.recorder.warning(object, "FailedCreatePodSandBox", message.clone());
                 Err(self.retry("FailedCreatePodSandBox", &message))
             }
+        }
+    }
+
+    /// The runtime handler of the Pod's RuntimeClass; empty is the default one.
+    async fn runtime_handler(&self) -> Result<String, String> {
+        let name = pod::spec(self.pod).runtime_class_name.as_deref().filter(|name| !name.is_empty());
+        let Some(name) = name else { return Ok(String::new()) };
+        let Some(client) = &self.shared.options.client else {
+            return Err(format!("RuntimeClass {name:?} is not known without an API server"));
+        };
+        match client.get::<RuntimeClass>(None, name).await {
+            Ok(class) => Ok(class.handler),
+            Err(status) => Err(status.message),
         }
     }
 

@@ -70,9 +70,12 @@ fn texts(amounts: &BTreeMap<String, Quantity>) -> BTreeMap<String, Text> {
     amounts.iter().map(|(name, amount)| (name.clone(), Text(amount.to_string()))).collect()
 }
 
+/// Type, whether it holds, (reason, message) if it does and if it does not.
+type ConditionRow<'a> = (&'a str, bool, (&'a str, &'a str), (&'a str, &'a str));
+
 fn conditions(facts: &NodeFacts<'_>, before: &[NodeCondition]) -> Vec<NodeCondition> {
     let problem = facts.problem;
-    let table: [(&str, bool, (&str, &str), (&str, &str)); 4] = [
+    let table: [ConditionRow<'_>; 4] = [
         (
             "MemoryPressure",
             facts.pressure.memory,
@@ -121,7 +124,8 @@ fn images(images: &[Image]) -> Vec<ContainerImage> {
     let mut sorted: Vec<&Image> = images.iter().collect();
     sorted.sort_by(|left, right| right.size_bytes.cmp(&left.size_bytes).then_with(|| left.id.cmp(&right.id)));
     let convert = |image: &&Image| {
-        let names = image.repo_digests.iter().chain(&image.repo_tags).take(IMAGE_NAMES_MAX).cloned().collect();
+        let names =
+            image.repo_digests.iter().chain(&image.repo_tags).take(IMAGE_NAMES_MAX).cloned().collect();
         ContainerImage { names: Some(names), size_bytes: i64::try_from(image.size_bytes).ok() }
     };
     sorted.iter().take(IMAGES_MAX).map(convert).collect()

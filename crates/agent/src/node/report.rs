@@ -63,6 +63,8 @@ pub async fn run(shared: Arc<Shared>) {
     };
     *shared.node.write() = Some(Arc::new(node));
     shared.node_known.send_replace(true);
+    // Mirrors of static Pods belong to the Node, so they had to wait for it.
+    shared.pods.lock().values().for_each(|mailbox| mailbox.wake.notify_one());
     tokio::join!(report(&shared, &client, &machine), follow(&shared, &client));
 }
 

@@ -56,7 +56,13 @@ pub async fn attempt(
     outcome
 }
 
-async fn once(shared: &Shared, probe: &Probe, container: &Container, target: &Target, limit: Duration) -> Attempt {
+async fn once(
+    shared: &Shared,
+    probe: &Probe,
+    container: &Container,
+    target: &Target,
+    limit: Duration,
+) -> Attempt {
     if let Some(exec) = &probe.exec {
         let command = env::expand_static(exec.command.as_ref(), container);
         return run(shared, &command, target, limit).await;
@@ -92,7 +98,9 @@ fn judge(answer: Result<http::Answer, String>) -> Attempt {
         Ok(http::Answer { code: 300..400, body }) => {
             Attempt::Warning(format!("Probe terminated redirects, Response body: {body}"))
         }
-        Ok(http::Answer { code, .. }) => Attempt::Failure(format!("HTTP probe failed with statuscode: {code}")),
+        Ok(http::Answer { code, .. }) => {
+            Attempt::Failure(format!("HTTP probe failed with statuscode: {code}"))
+        }
     }
 }
 

@@ -35,7 +35,9 @@ pub async fn check(address: &str, service: &str, limit: Duration) -> Attempt {
         // Upstream's client keeps trying to connect until the time is up.
         Ok(Err(error)) => {
             let error = dial_error(address, &error);
-            return Attempt::Failure(format!("timeout: failed to connect service {address:?} within {within}: context deadline exceeded: connection error: desc = \"transport: Error while dialing: {error}\""));
+            return Attempt::Failure(format!(
+                "timeout: failed to connect service {address:?} within {within}: context deadline exceeded: connection error: desc = \"transport: Error while dialing: {error}\""
+            ));
         }
         Err(_) => {
             return Attempt::Failure(format!(
@@ -71,9 +73,23 @@ pub async fn check(address: &str, service: &str, limit: Duration) -> Attempt {
 
 fn code_name(code: u32) -> String {
     const NAMES: [&str; 17] = [
-        "OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists",
-        "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented",
-        "Internal", "Unavailable", "DataLoss", "Unauthenticated",
+        "OK",
+        "Canceled",
+        "Unknown",
+        "InvalidArgument",
+        "DeadlineExceeded",
+        "NotFound",
+        "AlreadyExists",
+        "PermissionDenied",
+        "ResourceExhausted",
+        "FailedPrecondition",
+        "Aborted",
+        "OutOfRange",
+        "Unimplemented",
+        "Internal",
+        "Unavailable",
+        "DataLoss",
+        "Unauthenticated",
     ];
     let name = usize::try_from(code).ok().and_then(|code| NAMES.get(code));
     name.map_or_else(|| format!("Code({code})"), |name| (*name).to_owned())
@@ -143,7 +159,9 @@ async fn call(stream: TcpStream, address: &str, service: &str) -> Result<Ended, 
         }
         let text = |name: &str| head.get(name).and_then(|value| value.to_str().ok());
         match text("grpc-status").and_then(|code| code.parse().ok()) {
-            Some(0) => decode(&bytes).map(Ended::Status).ok_or_else(|| Ended::Broken("unreadable answer".into())),
+            Some(0) => {
+                decode(&bytes).map(Ended::Status).ok_or_else(|| Ended::Broken("unreadable answer".into()))
+            }
             Some(code) => Ok(Ended::Code(code, text("grpc-message").unwrap_or_default().to_owned())),
             None => Err(Ended::Broken("the answer has no grpc-status".into())),
         }

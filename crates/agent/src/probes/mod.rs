@@ -100,11 +100,15 @@ impl Task {
     /// Probes again and again, until the verdict is final for this instance.
     async fn run(self) {
         let Some(probe) = self.kind.of(&self.container).cloned() else { return };
-        let period = Duration::from_secs(u64::try_from(probe.period_seconds.unwrap_or(10)).unwrap_or(10).max(1));
+        let period =
+            Duration::from_secs(u64::try_from(probe.period_seconds.unwrap_or(10)).unwrap_or(10).max(1));
         let delay = Duration::from_secs(u64::try_from(probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0));
         // Readiness is asked at once; the others after a first period, as upstream's tickers have it. All wait for
         // the initial delay to pass.
-        let lived = self.started_at.map(|start| podlogic::back_off::elapsed(start, self.shared.now())).unwrap_or_default();
+        let lived = self
+            .started_at
+            .map(|start| podlogic::back_off::elapsed(start, self.shared.now()))
+            .unwrap_or_default();
         let mut first = if self.kind == ProbeKind::Readiness { Duration::ZERO } else { period };
         while lived + first < delay {
             first += period;
@@ -112,7 +116,8 @@ impl Task {
         let mut ticks = tokio::time::interval_at(Instant::now() + first, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut streak = Streak::default();
-        let limit = Duration::from_secs(u64::try_from(probe.timeout_seconds.unwrap_or(1)).unwrap_or(1).max(1));
+        let limit =
+            Duration::from_secs(u64::try_from(probe.timeout_seconds.unwrap_or(1)).unwrap_or(1).max(1));
         loop {
             ticks.tick().await;
             let attempt = attempt::attempt(&self.shared, &probe, &self.container, &self.target, limit).await;

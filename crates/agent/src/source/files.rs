@@ -157,7 +157,7 @@ impl Watch {
             | inotify::WatchFlags::MODIFY
             | inotify::WatchFlags::DELETE_SELF;
         inotify::add_watch(&descriptor, folder, changes)?;
-        Ok(Self(AsyncFd::new(descriptor)?))
+        Ok(Self(AsyncFd::register(descriptor)?))
     }
 
     /// Returns after a change.

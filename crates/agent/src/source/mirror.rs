@@ -97,7 +97,9 @@ pub async fn reconcile(shared: &Arc<Shared>, mailbox: &Mailbox, static_pod: &Pod
         Ok(mirror) => mailbox.inbox.lock().mirror = Some(Arc::new(mirror)),
         Err(status) if status.is(model::Reason::AlreadyExists) => {
             let present = client.get::<Pod>(Some(namespace), pod::name(static_pod)).await;
-            if let Some(present) = present.ok().filter(|own| pod::annotation(own, MIRROR_ANNOTATION) == Some(hash)) {
+            if let Some(present) =
+                present.ok().filter(|own| pod::annotation(own, MIRROR_ANNOTATION) == Some(hash))
+            {
                 mailbox.inbox.lock().mirror = Some(Arc::new(present));
             }
         }

@@ -35,7 +35,8 @@ pub fn deliver(shared: &Arc<Shared>, pod: Pod, adopted: &Adopted) {
     pods.insert(uid.clone(), Arc::clone(&mailbox));
     drop(pods);
     let sandbox_ids = adopted.lock().remove(&uid).unwrap_or_default();
-    tokio::spawn(worker::run(Arc::clone(shared), mailbox, sandbox_ids));
+    let stop = shared.stop.clone();
+    tokio::spawn(stop.run_until_cancelled_owned(worker::run(Arc::clone(shared), mailbox, sandbox_ids)));
 }
 
 /// Whether a change of a Pod is more than the agent's own report coming back.
@@ -51,9 +52,12 @@ fn matters(before: &Pod, after: &Pod) -> bool {
     };
     let gates = |pod: &Pod| {
         let gates = pod::spec(pod).readiness_gates.as_deref().unwrap_or_default();
-        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        let conditions =
+            pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
         let mut states: Vec<(String, String)> = Vec::new();
-        for condition in conditions.iter().filter(|own| gates.iter().any(|gate| gate.condition_type == own.type_)) {
+        for condition in
+            conditions.iter().filter(|own| gates.iter().any(|gate| gate.condition_type == own.type_))
+        {
             states.push((condition.type_.clone(), condition.status.clone()));
         }
         states

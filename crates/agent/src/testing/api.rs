@@ -111,7 +111,8 @@ impl State {
 
 fn answer(code: u16, value: &Value) -> Response<Body> {
     let mut response = Response::new(full_body(value.to_string()));
-    *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     response
 }
 
@@ -179,7 +180,10 @@ impl FakeApi {
         let mut state = self.state.lock();
         let missing = || {
             let parts: Vec<&str> = path.trim_end_matches("/status").rsplit('/').take(2).collect();
-            let resource = GroupResource { group: String::new(), resource: parts.get(1).copied().unwrap_or_default().into() };
+            let resource = GroupResource {
+                group: String::new(),
+                resource: parts.get(1).copied().unwrap_or_default().into(),
+            };
             let status = Status::not_found(&resource, parts.first().copied().unwrap_or_default());
             answer(404, &status.to_value())
         };
@@ -197,7 +201,7 @@ impl FakeApi {
                     return answer(409, &Status::already_exists(&resource, &name).to_value());
                 }
                 if object["metadata"]["uid"].is_null() {
-                    object["metadata"]["uid"] = json!(format!("uid-of-{name}"));
+                    object["metadata"]["uid"] = json!(format!("uid-of-{name}-{}", state.version));
                 }
                 answer(201, &state.store(&own, object))
             }
@@ -223,7 +227,8 @@ impl FakeApi {
 #[async_trait]
 impl Transport for FakeApi {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, Error> {
-        let (path, query) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
+        let (path, query) =
+            (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
         if query.contains("watch=true") {
             return Ok(self.watch(&path, &query));
         }

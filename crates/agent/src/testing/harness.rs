@@ -125,9 +125,11 @@ impl Harness {
     /// Creates a Pod on the node from its spec.
     pub fn create(&self, name: &str, mut spec: Value) {
         spec["nodeName"] = json!("n1");
-        let metadata = json!({"name": name, "namespace": "default", "uid": format!("uid-{name}"), "generation": 1});
+        let metadata =
+            json!({"name": name, "namespace": "default", "uid": format!("uid-{name}"), "generation": 1});
         let status = json!({"phase": "Pending", "qosClass": "BestEffort"});
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status});
+        let pod =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status});
         self.api.put(&Self::path(name), pod);
     }
 
@@ -183,7 +185,10 @@ impl Harness {
             event["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok())
         });
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        events.iter().map(|event| format!("{}: {}", text(&event["reason"]), text(&event["message"]))).collect()
+        events
+            .iter()
+            .map(|event| format!("{}: {}", text(&event["reason"]), text(&event["message"])))
+            .collect()
     }
 }
 

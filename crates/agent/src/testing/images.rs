@@ -16,7 +16,8 @@ pub struct FakeImages {
 }
 
 fn normal(reference: &str) -> String {
-    cri::reference::Reference::parse_for_pull(reference).map_or_else(|_| reference.to_owned(), |own| own.to_string())
+    cri::reference::Reference::parse_for_pull(reference)
+        .map_or_else(|_| reference.to_owned(), |own| own.to_string())
 }
 
 impl FakeImages {
@@ -71,7 +72,9 @@ impl ImageService for FakeImages {
     ) -> Result<Pulled> {
         let name = normal(reference);
         if self.missing.lock().contains(&name) {
-            let message = format!("failed to pull and unpack image {name:?}: failed to resolve image: {name}: not found");
+            let message = format!(
+                "failed to pull and unpack image {name:?}: failed to resolve image: {name}: not found"
+            );
             return Err(Error::new(ErrorKind::NotFound, message));
         }
         let image = self.add(reference);

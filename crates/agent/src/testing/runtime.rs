@@ -129,13 +129,15 @@ impl FakeRuntime {
         let ids: Vec<String> = {
             let mut state = self.state.lock();
             state.sandboxes.values_mut().for_each(|own| own.state = PodSandboxState::NotReady);
-            let running = state.containers.iter().filter(|(_, (own, ..))| own.state == ContainerState::Running);
+            let running =
+                state.containers.iter().filter(|(_, (own, ..))| own.state == ContainerState::Running);
             running.map(|(id, _)| id.clone()).collect()
         };
         ids.iter().for_each(|id| self.end(id, 137));
         let state = self.state.lock();
         for own in state.sandboxes.values() {
-            let event = Event::SandboxStopped { sandbox_id: own.id.clone(), pod_uid: own.metadata.uid.clone() };
+            let event =
+                Event::SandboxStopped { sandbox_id: own.id.clone(), pod_uid: own.metadata.uid.clone() };
             state.send(&event);
         }
     }
@@ -150,7 +152,8 @@ impl FakeRuntime {
         status.exit_code = code;
         status.finished_at_ns = now_ns(&self.clock);
         status.reason = if code == 0 { "Completed" } else { "Error" }.into();
-        let (sandbox_id, pod_uid) = (status.pod_sandbox_id.clone(), status.labels[podlogic::labels::POD_UID].clone());
+        let (sandbox_id, pod_uid) =
+            (status.pod_sandbox_id.clone(), status.labels[podlogic::labels::POD_UID].clone());
         state.send(&Event::ContainerStopped { sandbox_id, container_id: id.into(), pod_uid });
         drop(state);
         self.stopped.notify_waiters();
@@ -159,7 +162,8 @@ impl FakeRuntime {
     fn name(&self, id: &str) -> Result<String> {
         let state = self.state.lock();
         let own = state.containers.get(id);
-        own.map(|(status, ..)| status.metadata.name.clone()).ok_or_else(|| Error::not_found(format!("container {id:?} not found")))
+        own.map(|(status, ..)| status.metadata.name.clone())
+            .ok_or_else(|| Error::not_found(format!("container {id:?} not found")))
     }
 }
 
@@ -289,13 +293,19 @@ impl RuntimeService for FakeRuntime {
             if let Fate::StartFails(message) = &fate {
                 status.state = ContainerState::Exited;
                 status.finished_at_ns = status.started_at_ns;
-                (status.exit_code, status.reason, status.message) = (128, "StartError".into(), message.clone());
+                (status.exit_code, status.reason, status.message) =
+                    (128, "StartError".into(), message.clone());
             } else {
                 status.state = ContainerState::Running;
             }
-            let (sandbox_id, uid) = (status.pod_sandbox_id.clone(), status.labels[podlogic::labels::POD_UID].clone());
+            let (sandbox_id, uid) =
+                (status.pod_sandbox_id.clone(), status.labels[podlogic::labels::POD_UID].clone());
             state.calls.push(Call::Start(name.clone()));
-            state.send(&Event::ContainerStarted { sandbox_id, container_id: container_id.into(), pod_uid: uid });
+            state.send(&Event::ContainerStarted {
+                sandbox_id,
+                container_id: container_id.into(),
+                pod_uid: uid,
+            });
             (fate, name)
         };
         tracing::trace!(name, "fake start");

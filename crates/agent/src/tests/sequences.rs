@@ -58,9 +58,9 @@ async fn init_containers_run_one_after_the_other() {
         json!({"initContainers": [{"name": "i1", "image": "a"}, {"name": "i2", "image": "a"}],
             "containers": [{"name": "c", "image": "a"}]}),
     );
-    harness.until("p", SECOND, |pod| {
-        pod["status"]["initContainerStatuses"][0]["state"]["running"].is_object()
-    }).await;
+    harness
+        .until("p", SECOND, |pod| pod["status"]["initContainerStatuses"][0]["state"]["running"].is_object())
+        .await;
     let pod = harness.pod("p").expect("the pod");
     assert_eq!(pod["status"]["phase"], "Pending");
     assert_eq!(pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"], "PodInitializing");
@@ -76,7 +76,8 @@ async fn a_crash_loop_backs_off() {
     let (harness, _folder) = harness().await;
     harness.runtime.script("c", std::iter::repeat_n(Fate::Exits(3), 4));
     harness.create("p", json!({"containers": [{"name": "c", "image": "a"}]}));
-    let restarts = |count: i64| move |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"] == count;
+    let restarts =
+        |count: i64| move |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"] == count;
     harness.until("p", SECOND, restarts(1)).await;
     let waiting = |pod: &Value| {
         pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff"
@@ -101,7 +102,10 @@ async fn a_crash_loop_backs_off() {
 async fn a_deleted_pod_ends_and_is_deleted_for_good() {
     let (harness, _folder) = harness().await;
     harness.runtime.script("c", [Fate::Stubborn]);
-    harness.create("p", json!({"containers": [{"name": "c", "image": "a"}], "terminationGracePeriodSeconds": 30}));
+    harness.create(
+        "p",
+        json!({"containers": [{"name": "c", "image": "a"}], "terminationGracePeriodSeconds": 30}),
+    );
     harness.until("p", SECOND, is_ready).await;
     harness.delete("p", 5);
     let took = harness.until("p", 20 * SECOND, Value::is_null).await;
@@ -159,9 +163,9 @@ async fn a_new_agent_takes_over_what_runs() {
     harness.pass(3 * SECOND).await;
     assert_eq!(harness.runtime.calls().len(), before, "nothing is touched");
     harness.runtime.exit("c", 1);
-    harness.until("p", SECOND, |pod| {
-        is_ready(pod) && pod["status"]["containerStatuses"][0]["restartCount"] == 1
-    }).await;
+    harness
+        .until("p", SECOND, |pod| is_ready(pod) && pod["status"]["containerStatuses"][0]["restartCount"] == 1)
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,9 +174,9 @@ async fn a_lost_sandbox_is_made_anew() {
     harness.create("p", json!({"containers": [{"name": "c", "image": "a"}]}));
     harness.until("p", SECOND, is_ready).await;
     harness.runtime.kill_sandboxes();
-    harness.until("p", SECOND, |pod| {
-        is_ready(pod) && pod["status"]["containerStatuses"][0]["restartCount"] == 1
-    }).await;
+    harness
+        .until("p", SECOND, |pod| is_ready(pod) && pod["status"]["containerStatuses"][0]["restartCount"] == 1)
+        .await;
     let events = harness.events();
     let expected = "SandboxChanged: Pod sandbox changed, it will be killed and re-created.";
     assert!(events.iter().any(|event| event == expected), "{events:#?}");

@@ -36,7 +36,8 @@ fn files_become_pods_of_the_node() {
         ("kind: Pod\napiVersion: v1\nspec: {containers: []}\n", "name is needed for the pod"),
         ("{", "invalid pod in /m/x"),
     ] {
-        let error = files::parse(Path::new("/m/x"), text, "n", jiff::Timestamp::UNIX_EPOCH).expect_err("no pod");
+        let error =
+            files::parse(Path::new("/m/x"), text, "n", jiff::Timestamp::UNIX_EPOCH).expect_err("no pod");
         assert!(error.to_string().contains(problem), "{error}");
     }
 }
@@ -81,13 +82,19 @@ async fn the_node_is_registered_and_its_lease_renewed() {
     harness.pass(SECOND).await;
     let node = harness.api.get("/api/v1/nodes/n1").expect("the node");
     assert_eq!(node["metadata"]["labels"]["kubernetes.io/hostname"], "n1");
-    assert_eq!(node["status"]["addresses"], json!([{"type": "InternalIP", "address": "192.0.2.1"},
-        {"type": "Hostname", "address": "n1"}]));
+    assert_eq!(
+        node["status"]["addresses"],
+        json!([{"type": "InternalIP", "address": "192.0.2.1"},
+        {"type": "Hostname", "address": "n1"}])
+    );
     assert_eq!(node["status"]["nodeInfo"]["containerRuntimeVersion"], "carob://0.1.0");
     assert_eq!(node["status"]["allocatable"]["pods"], "110");
     let conditions = node["status"]["conditions"].as_array().expect("conditions");
     let ready = conditions.iter().find(|own| own["type"] == "Ready").expect("Ready");
-    assert_eq!((&ready["status"], &ready["message"]), (&json!("True"), &json!("kubelet is posting ready status")));
+    assert_eq!(
+        (&ready["status"], &ready["message"]),
+        (&json!("True"), &json!("kubelet is posting ready status"))
+    );
 
     let path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1";
     let first = harness.api.get(path).expect("the lease");

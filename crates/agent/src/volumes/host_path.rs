@@ -39,7 +39,9 @@ pub fn make(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
         }
         _ => {}
     }
-    let Some((_, words, check)) = CHECKS.iter().find(|(name, ..)| *name == kind) else { return Ok(path.to_owned()) };
+    let Some((_, words, check)) = CHECKS.iter().find(|(name, ..)| *name == kind) else {
+        return Ok(path.to_owned());
+    };
     match fs::metadata(path) {
         Ok(metadata) if check(&metadata.file_type()) => Ok(path.to_owned()),
         _ => Err(format!("hostPath type check failed: {} {words}", path.display())),
@@ -56,9 +58,9 @@ mod tests {
         let check = |name: &str, kind: &str| {
             let path = folder.path().join(name).to_string_lossy().into_owned();
             let type_ = Some(kind.to_owned());
-            make(&HostPathVolumeSource { path, type_ }).map(drop).map_err(|text| {
-                text.replace(&folder.path().to_string_lossy().into_owned(), "")
-            })
+            make(&HostPathVolumeSource { path, type_ })
+                .map(drop)
+                .map_err(|text| text.replace(&folder.path().to_string_lossy().into_owned(), ""))
         };
         assert_eq!(check("a", "Directory"), Err("hostPath type check failed: /a is not a directory".into()));
         assert_eq!(check("a", "DirectoryOrCreate"), Ok(()));

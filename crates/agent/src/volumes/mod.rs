@@ -127,7 +127,10 @@ impl Volumes for LocalVolumes {
         let mut mounts = Vec::new();
         for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
             let Some(path) = prepared.paths.get(&mount.name) else {
-                return Err(format!("cannot find volume {:?} to mount into container {:?}", mount.name, container.name));
+                return Err(format!(
+                    "cannot find volume {:?} to mount into container {:?}",
+                    mount.name, container.name
+                ));
             };
             let sub_path = sub_path::of(mount, envs)?;
             let host_path = match sub_path.as_deref() {
@@ -146,7 +149,8 @@ impl Volumes for LocalVolumes {
                 }
             };
             let read_only = mount.read_only.unwrap_or(false);
-            let recursive = read_only && matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible"));
+            let recursive =
+                read_only && matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible"));
             mounts.push(Mount {
                 container_path: container_path(&mount.mount_path),
                 host_path: host_path.to_string_lossy().into_owned(),

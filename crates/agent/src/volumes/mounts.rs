@@ -30,7 +30,8 @@ pub fn sized_tmpfs(path: &Path, size_bytes: u64) -> io::Result<()> {
     if is_mounted(path)? {
         return Ok(());
     }
-    let options = if size_bytes == 0 { "mode=0777".to_owned() } else { format!("mode=0777,size={size_bytes}") };
+    let options =
+        if size_bytes == 0 { "mode=0777".to_owned() } else { format!("mode=0777,size={size_bytes}") };
     sys::mount::mount("tmpfs", path, &options)
 }
 

@@ -143,7 +143,9 @@ async fn watch_once(client: &Client, key: &Key, sender: &watch::Sender<Known>) -
                 sender.send_replace(Known::Found(Arc::new(object)));
             }
             WatchEvent::Deleted(_) => drop(sender.send_replace(Known::Missing)),
-            WatchEvent::Bookmark { initial_end: true, .. } if !seen => drop(sender.send_replace(Known::Missing)),
+            WatchEvent::Bookmark { initial_end: true, .. } if !seen => {
+                drop(sender.send_replace(Known::Missing))
+            }
             WatchEvent::Bookmark { .. } => {}
         }
     }

@@ -98,7 +98,8 @@ fn common_user(pod: &Pod) -> Option<u32> {
     let spec = pod::spec(pod);
     let default = spec.security_context.as_ref().and_then(|own| own.run_as_user);
     let containers = spec.containers.iter().chain(pod::init_containers(pod));
-    let mut users = containers.map(|own| own.security_context.as_ref().and_then(|own| own.run_as_user).or(default));
+    let mut users =
+        containers.map(|own| own.security_context.as_ref().and_then(|own| own.run_as_user).or(default));
     let first = users.next()??;
     users.all(|own| own == Some(first)).then_some(first).and_then(|user| u32::try_from(user).ok())
 }
@@ -242,7 +243,8 @@ impl Contents {
             let renewal = self.tokens.iter().min_by_key(|(_, token)| token.renew_at);
             let renewal = renewal.map(|(key, token)| (key.clone(), token.renew_at));
             let now = self.shared.clock.now();
-            let wait = renewal.as_ref().map(|(_, at)| at.duration_since(now).try_into().unwrap_or(Duration::ZERO));
+            let wait =
+                renewal.as_ref().map(|(_, at)| at.duration_since(now).try_into().unwrap_or(Duration::ZERO));
             let changes = self.shares.values_mut().map(|share| Box::pin(share.changed()));
             let changed = async {
                 if changes.len() == 0 {
@@ -276,7 +278,12 @@ impl Contents {
         for volume in volumes(&self.pod) {
             // What is missing now stays as it was: the containers go on with what they have.
             if let Some(Err(why)) = self.write(volume, &known) {
-                tracing::warn!(pod = pod::name(&self.pod), volume = volume.name, why, "a volume cannot be updated");
+                tracing::warn!(
+                    pod = pod::name(&self.pod),
+                    volume = volume.name,
+                    why,
+                    "a volume cannot be updated"
+                );
             }
         }
     }

@@ -122,7 +122,9 @@ fn object_files(sources: &Sources<'_>, source: &ObjectSource<'_>) -> Result<File
         match entries.get(&item.key) {
             Some(data) => drop(files.insert(item.path.clone(), file(data, item.mode))),
             None if source.optional => {}
-            None if plural == "secrets" => return Err(format!("references non-existent secret key: {}", item.key)),
+            None if plural == "secrets" => {
+                return Err(format!("references non-existent secret key: {}", item.key));
+            }
             None => return Err(format!("configmap references non-existent config key: {}", item.key)),
         }
     }
@@ -170,7 +172,8 @@ fn projected_files(sources: &Sources<'_>, volume: &Volume) -> Result<Files, Stri
         if let Some(own) = &source.config_map {
             let optional = own.optional.unwrap_or(false);
             let items = own.items.as_ref();
-            let source = ObjectSource { plural: "configmaps", name: &own.name, items, default_mode, optional };
+            let source =
+                ObjectSource { plural: "configmaps", name: &own.name, items, default_mode, optional };
             take(object_files(sources, &source));
         }
         if let Some(own) = &source.downward_api {
@@ -239,7 +242,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn check(volume: Value, objects: &[(&'static str, &str, Known)], expected: Result<&[(&str, &str, u32)], &str>) {
+    fn check(
+        volume: Value,
+        objects: &[(&'static str, &str, Known)],
+        expected: Result<&[(&str, &str, u32)], &str>,
+    ) {
         let pod: Pod = serde_json::from_value(json!({
             "metadata": {"name": "p", "namespace": "a", "labels": {"l": "v"}},
             "spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "2"}}}]},
@@ -247,14 +254,16 @@ mod tests {
         .unwrap();
         let volume: Volume = serde_json::from_value(volume).unwrap();
         let key = |plural, name: &str| Key { plural, namespace: "a".into(), name: name.into() };
-        let objects = objects.iter().map(|(plural, name, known)| (key(*plural, name), known.clone())).collect();
+        let objects =
+            objects.iter().map(|(plural, name, known)| (key(*plural, name), known.clone())).collect();
         let tokens = HashMap::from([(TokenKey::new(None, Some(3607)), "TOKEN".to_owned())]);
         let allocatable = BTreeMap::new();
         let facts = Facts { pod: &pod, pod_ips: &[], host_ips: &[], allocatable: &allocatable };
         let sources = Sources { facts, objects: &objects, tokens: &tokens, user: None, group: false };
         let found = files(&sources, &volume).unwrap();
         let found = found.map(|files| {
-            let show = |(path, file): (String, File)| (path, String::from_utf8(file.data).unwrap(), file.mode);
+            let show =
+                |(path, file): (String, File)| (path, String::from_utf8(file.data).unwrap(), file.mode);
             files.into_iter().map(show).collect::<Vec<_>>()
         });
         let own = |list: &[(&str, &str, u32)]| {
@@ -272,14 +281,22 @@ mod tests {
         let map = || [("configmaps", "m", found(json!({"data": {"k": "v"}, "binaryData": {"b": "eA=="}})))];
         let items = json!({"name": "v", "configMap": {"name": "m", "items": [{"key": "k", "path": "d/k", "mode": 256}]}});
         let lost = json!({"name": "v", "configMap": {"name": "m", "items": [{"key": "z", "path": "z"}]}});
-        check(json!({"name": "v", "configMap": {"name": "m", "defaultMode": 420}}), &map(), Ok(&[("b", "x", 420), ("k", "v", 420)]));
+        check(
+            json!({"name": "v", "configMap": {"name": "m", "defaultMode": 420}}),
+            &map(),
+            Ok(&[("b", "x", 420), ("k", "v", 420)]),
+        );
         check(items, &map(), Ok(&[("d/k", "v", 256)]));
         check(lost, &map(), Err("configmap references non-existent config key: z"));
         let missing = [("secrets", "s", Known::Missing)];
         check(json!({"name": "v", "secret": {"secretName": "s"}}), &missing, Err("secret \"s\" not found"));
         check(json!({"name": "v", "secret": {"secretName": "s", "optional": true}}), &missing, Ok(&[]));
         let secret = [("secrets", "s", found(json!({"data": {"p": "c2VjcmV0"}})))];
-        check(json!({"name": "v", "secret": {"secretName": "s", "defaultMode": 256}}), &secret, Ok(&[("p", "secret", 256)]));
+        check(
+            json!({"name": "v", "secret": {"secretName": "s", "defaultMode": 256}}),
+            &secret,
+            Ok(&[("p", "secret", 256)]),
+        );
         let downward = json!({"name": "v", "downwardAPI": {"items": [
             {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}},
             {"path": "cpu", "resourceFieldRef": {"containerName": "c", "resource": "limits.cpu"}},
@@ -290,7 +307,11 @@ mod tests {
             {"configMap": {"name": "m", "items": [{"key": "k", "path": "ca.crt"}]}},
             {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
         ]}});
-        check(projected.clone(), &map(), Ok(&[("ca.crt", "v", 420), ("namespace", "a", 420), ("token", "TOKEN", 420)]));
+        check(
+            projected.clone(),
+            &map(),
+            Ok(&[("ca.crt", "v", 420), ("namespace", "a", 420), ("token", "TOKEN", 420)]),
+        );
         check(projected, &[("configmaps", "m", Known::Missing)], Err("configmap \"m\" not found"));
     }
 }

@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn parts_stay_inside() {
-        let of_path = |path: &str| of(&VolumeMount { sub_path: Some(path.into()), ..VolumeMount::default() }, &[]);
+        let of_path =
+            |path: &str| of(&VolumeMount { sub_path: Some(path.into()), ..VolumeMount::default() }, &[]);
         assert_eq!(of_path("a/b"), Ok(Some("a/b".into())));
         assert_eq!(of_path(""), Ok(None));
         assert!(of_path("../a").is_err());

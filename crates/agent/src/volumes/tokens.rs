@@ -45,7 +45,8 @@ pub struct Token {
 /// What the API said, in upstream's words.
 pub async fn request(client: &Client, pod: &Pod, key: &TokenKey, now: Timestamp) -> Result<Token, Status> {
     let account = pod::spec(pod).service_account_name.as_deref().unwrap_or("default");
-    let path = Path::collection("", "v1", "serviceaccounts", Some(pod::namespace(pod))).join(account).join("token");
+    let path =
+        Path::collection("", "v1", "serviceaccounts", Some(pod::namespace(pod))).join(account).join("token");
     let audiences: Vec<&str> = if key.audience.is_empty() { Vec::new() } else { vec![&key.audience] };
     let body = json!({
         "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
@@ -54,10 +55,11 @@ pub async fn request(client: &Client, pod: &Pod, key: &TokenKey, now: Timestamp)
             "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod::name(pod), "uid": pod::uid(pod)},
         },
     });
-    let answer: Value = client.call(Method::POST, path.as_str(), Some(&body)).await.map_err(|mut status| {
-        status.message = format!("failed to fetch token: {}", status.message);
-        status
-    })?;
+    let answer: Value =
+        client.call(Method::POST, path.as_str(), Some(&body)).await.map_err(|mut status| {
+            status.message = format!("failed to fetch token: {}", status.message);
+            status
+        })?;
     let expires = model::time::parse(answer.text(&["status", "expirationTimestamp"])).unwrap_or(now);
     let life_s = expires.as_second() - now.as_second();
     let renew_at = now.as_second() + (life_s * 4 / 5).clamp(1, RENEW_MAX_S);
