@@ -37,15 +37,15 @@ pub fn parse_challenges(header: &str) -> Vec<Challenge> {
         };
         if scheme.eq_ignore_ascii_case("basic") {
             challenges.push(Challenge::Basic);
-        } else if scheme.eq_ignore_ascii_case("bearer") {
-            if let Some(realm) = get("realm") {
-                challenges.push(Challenge::Bearer {
-                    realm,
-                    service: get("service").unwrap_or_default(),
-                    scope: get("scope").unwrap_or_default(),
-                    error: get("error").unwrap_or_default(),
-                });
-            }
+        } else if scheme.eq_ignore_ascii_case("bearer")
+            && let Some(realm) = get("realm")
+        {
+            challenges.push(Challenge::Bearer {
+                realm,
+                service: get("service").unwrap_or_default(),
+                scope: get("scope").unwrap_or_default(),
+                error: get("error").unwrap_or_default(),
+            });
         }
         // Each turn takes at least the scheme's characters or a separator.
         rest = if remainder.len() < rest.len() { remainder } else { &rest[rest.len()..] };

@@ -190,10 +190,10 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Some(path) = self.0.take() {
-            if let Err(error) = remove_tree(&path) {
-                tracing::warn!(%error, "temporary files stay until the next start");
-            }
+        if let Some(path) = self.0.take()
+            && let Err(error) = remove_tree(&path)
+        {
+            tracing::warn!(%error, "temporary files stay until the next start");
         }
     }
 }

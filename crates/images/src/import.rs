@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cri::reference::Reference;
@@ -21,6 +21,7 @@ use crate::manifest::{
     CONFIG_BYTES_MAX, Descriptor, Document, MANIFEST_BYTES_MAX, ParsedConfig, choose, host_platform,
     parse_config, parse_document,
 };
+use crate::service::blocking;
 use crate::store::{ImageStore, Lease};
 
 /// Members of an archive, at most.
@@ -43,15 +44,25 @@ impl ImageStore {
         let store = self.arc();
         tokio::task::spawn_blocking(move || {
             let imported = store.import_blocking(archive);
-            if imported.is_err() {
-                if let Err(error) = store.collect() {
-                    tracing::warn!(%error, "layers of a failed import stay until the next collection");
-                }
+            if imported.is_err()
+                && let Err(error) = store.collect()
+            {
+                tracing::warn!(%error, "layers of a failed import stay until the next collection");
             }
             imported.map_err(|reason| Error::unknown(format!("failed to import images: {reason}")))
         })
         .await
         .map_err(|error| Error::unknown(format!("import: {error}")))?
+    }
+
+    /// [`ImageStore::import`] of a file, which may be a pipe.
+    ///
+    /// # Errors
+    /// As [`ImageStore::import`]; names the file that cannot be opened.
+    pub async fn import_file(&self, path: &Path) -> Result<Vec<Made>> {
+        let opened = path.to_owned();
+        let open = move || File::open(&opened).map_err(|error| files::with_path("open", &opened, error));
+        self.import(blocking(open).await?).await
     }
 
     fn import_blocking(

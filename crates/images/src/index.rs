@@ -64,10 +64,10 @@ impl Index {
         if let Some((id, _)) = self.images.get_key_value(text) {
             return Some(Found::Id(id));
         }
-        if let Ok(reference) = Reference::parse_for_pull(text) {
-            if let Some((name, id)) = self.names.get_key_value(&reference.to_string()) {
-                return Some(Found::Name(name, id));
-            }
+        if let Ok(reference) = Reference::parse_for_pull(text)
+            && let Some((name, id)) = self.names.get_key_value(&reference.to_string())
+        {
+            return Some(Found::Name(name, id));
         }
         let hex = text.strip_prefix("sha256:").unwrap_or(text);
         if hex.is_empty() || hex.len() > 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {

@@ -98,10 +98,10 @@ impl Layers {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "json") {
-                if let Ok(record) = serde_json::from_slice(&fs::read(&path)?) {
-                    found.push(record);
-                }
+            if path.extension().is_some_and(|extension| extension == "json")
+                && let Ok(record) = serde_json::from_slice(&fs::read(&path)?)
+            {
+                found.push(record);
             }
         }
         Ok(found)
@@ -344,7 +344,7 @@ pub(crate) fn copy_attributes(
 /// Access and modification time of a status.
 pub(crate) fn times_of(status: &rustix::fs::Stat) -> Timestamps {
     Timestamps {
-        last_access: Timespec { tv_sec: status.st_atime as i64, tv_nsec: status.st_atime_nsec as _ },
-        last_modification: Timespec { tv_sec: status.st_mtime as i64, tv_nsec: status.st_mtime_nsec as _ },
+        last_access: Timespec { tv_sec: status.st_atime, tv_nsec: status.st_atime_nsec as _ },
+        last_modification: Timespec { tv_sec: status.st_mtime, tv_nsec: status.st_mtime_nsec as _ },
     }
 }

@@ -249,10 +249,10 @@ impl Registries {
         host: &str,
         requested: Option<&AuthConfig>,
     ) -> Result<Option<Credentials>, String> {
-        if let Some(auth) = requested {
-            if let Some(credentials) = requested_credentials(auth, domain, host)? {
-                return Ok(Some(credentials));
-            }
+        if let Some(auth) = requested
+            && let Some(credentials) = requested_credentials(auth, domain, host)?
+        {
+            return Ok(Some(credentials));
         }
         let domain = (host == upstream_host(domain)).then_some(domain);
         let Some(auth) = self.config(host, domain).and_then(|config| config.auth.as_ref()) else {
@@ -331,10 +331,10 @@ pub fn host_name(host: &str) -> &str {
 
 fn rewrite(rules: &BTreeMap<String, String>, repository: &str) -> String {
     for (expression, replacement) in rules {
-        if let Ok(expression) = regex::Regex::new(expression) {
-            if expression.is_match(repository) {
-                return expression.replace_all(repository, replacement.as_str()).into_owned();
-            }
+        if let Ok(expression) = regex::Regex::new(expression)
+            && expression.is_match(repository)
+        {
+            return expression.replace_all(repository, replacement.as_str()).into_owned();
         }
     }
     repository.to_owned()

@@ -128,10 +128,10 @@ impl Session {
         }
         let wanted =
             reference.digest.as_deref().map(Digest::parse).transpose().map_err(RegistryError::Failed)?;
-        if method == Method::HEAD {
-            if let Some(digest) = wanted.or_else(|| digest_header(response.headers())) {
-                return Ok(Resolved { digest, document: None });
-            }
+        if method == Method::HEAD
+            && let Some(digest) = wanted.or_else(|| digest_header(response.headers()))
+        {
+            return Ok(Resolved { digest, document: None });
         }
         let document = read_body(response.into_body(), MANIFEST_BYTES_MAX)
             .await
@@ -208,11 +208,11 @@ impl Session {
         url: &str,
         range: Option<&str>,
     ) -> Result<Response<Incoming>, RegistryError> {
-        if let Some(credentials) = &self.endpoints[index].credentials {
-            if !credentials.registry_token.is_empty() {
-                let header = format!("Bearer {}", credentials.registry_token);
-                self.authorizations.lock().entry(index).or_insert(header);
-            }
+        if let Some(credentials) = &self.endpoints[index].credentials
+            && !credentials.registry_token.is_empty()
+        {
+            let header = format!("Bearer {}", credentials.registry_token);
+            self.authorizations.lock().entry(index).or_insert(header);
         }
         let mut refused = false;
         for attempt in 1..=ATTEMPTS_MAX {

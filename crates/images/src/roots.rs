@@ -203,7 +203,7 @@ impl Copier<'_> {
             return self.directory(&from, &to, path);
         }
         if found.st_nlink > 1 {
-            let key = (found.st_dev as u64, found.st_ino as u64);
+            let key = (found.st_dev, found.st_ino);
             if let Some(first) = self.links.get(&key) {
                 rustix::fs::linkat(self.root, os(first), to, os(name), AtFlags::empty())?;
                 return Ok(());

@@ -1,6 +1,7 @@
 //! The store: its folder, its state in memory, collection of what nothing needs.
 //!
 //! ```text
+//! lock                held by the process that has the store open
 //! store.json          version and form of the layers
 //! index.json          images and their names
 //! blobs/sha256/…      indexes, manifests, configs; compressed layers only until they are unpacked
@@ -97,6 +98,9 @@ pub enum StoreError {
         /// Its version.
         found: u32,
     },
+    /// Another process has the store open.
+    #[error("image store {0} is in use by another process: ask that one, or stop it first")]
+    Busy(PathBuf),
     /// Overlayfs was asked for and does not work.
     #[error(
         "overlayfs cannot be used in {path}: {source}; use the copying snapshotter or another file system"
@@ -131,6 +135,8 @@ pub struct ImageStore {
     pub(crate) unpacks: tokio::sync::Semaphore,
     overlay: bool,
     this: Weak<Self>,
+    /// Held as long as the store is open: what is in use is known to one process only.
+    _lock: fs::File,
     state: Mutex<State>,
     /// Held while the index file is replaced.
     writer: Mutex<()>,
@@ -181,6 +187,7 @@ impl ImageStore {
     pub fn open(options: Options) -> Result<Arc<Self>, StoreError> {
         let folder = &options.data_dir;
         files::make_directory(folder)?;
+        let lock = take_lock(folder)?;
         let (overlay, form) = choose_form(folder, options.snapshotter)?;
         for name in ["blobs/sha256", "blobs/sha512", "ingest", "containers"] {
             files::make_directory(&folder.join(name))?;
@@ -200,6 +207,7 @@ impl ImageStore {
         let roots = read_roots(&folder.join("containers"))?;
         let store = Arc::new_cyclic(|this| Self {
             this: this.clone(),
+            _lock: lock,
             layers,
             unpack_options,
             downloads: tokio::sync::Semaphore::new(options.downloads_max.max(1)),
@@ -407,6 +415,21 @@ impl ImageStore {
 impl std::fmt::Debug for ImageStore {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("ImageStore").field("data_dir", &self.options.data_dir).finish_non_exhaustive()
+    }
+}
+
+fn take_lock(folder: &Path) -> Result<fs::File, StoreError> {
+    let path = folder.join("lock");
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| files::with_path("open", &path, error))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Busy(folder.to_owned())),
+        Err(error) => Err(files::with_path("lock", &path, error.into()).into()),
     }
 }
 

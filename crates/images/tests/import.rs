@@ -62,7 +62,10 @@ async fn both_forms_are_imported() {
     for bytes in cases {
         let scratch = tempfile::tempdir().unwrap();
         let store = store(scratch.path(), None);
-        let made = store.import(Cursor::new(bytes)).await.unwrap();
+        let file = scratch.path().join("archive");
+        std::fs::write(&file, &bytes).unwrap();
+        let made = store.import_file(&file).await.unwrap();
+        assert_eq!(store.import(Cursor::new(bytes)).await.unwrap(), made);
         assert_eq!(made[0].id, id);
         assert_eq!(made[0].names[0], "docker.io/library/app:v1");
         let found = store.image_status("app:v1").await.unwrap().unwrap();

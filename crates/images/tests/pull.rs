@@ -38,7 +38,7 @@ async fn an_image_is_pulled_once_and_served_from_disk() {
     assert_eq!((last.fetched_bytes as usize, last.total_bytes as usize), (sent, sent));
 
     let found = store.image_status(&name).await.unwrap().unwrap();
-    assert_eq!(found.repo_tags, [name.clone()]);
+    assert_eq!(found.repo_tags, std::slice::from_ref(&name));
     assert_eq!(found.repo_digests, [format!("{}/team/app@{}", registry.address, image.target())]);
     assert_eq!(found.username, "web");
 
@@ -328,10 +328,52 @@ fn tar_with_path(path: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_newer_store_is_refused_by_name() {
+async fn stores_in_use_or_newer_are_refused_by_name() {
     let scratch = tempfile::tempdir().unwrap();
-    drop(store(scratch.path(), None));
+    let open = store(scratch.path(), None);
+    let error = images::ImageStore::open(images::Options::new(scratch.path().join("store"))).unwrap_err();
+    assert!(error.to_string().contains("in use by another process"), "{error}");
+    drop(open);
     fs::write(scratch.path().join("store/store.json"), r#"{"version":99,"whiteouts":"plain"}"#).unwrap();
     let error = images::ImageStore::open(images::Options::new(scratch.path().join("store"))).unwrap_err();
     assert!(error.to_string().contains("version 99"), "{error}");
+}
+
+#[tokio::test]
+async fn certificates_are_checked_as_the_file_says() {
+    let scratch = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let ca_file = scratch.path().join("ca.pem");
+    fs::write(&ca_file, made.cert.pem()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let registry = FakeRegistry::start_with(Box::new(|_| None), Some(Arc::new(server))).await;
+    registry.put("library/app", "latest", &Fixture::simple());
+    let mirror = format!("mirrors:\n  docker.io:\n    endpoint: [\"https://{}\"]\n", registry.address);
+    let tls = |text: &str| format!("{mirror}configs:\n  {}:\n    tls: {{{text}}}\n", registry.address);
+    let cases = [
+        (tls(&format!("ca_file: {}", ca_file.display())), None),
+        (tls("insecure_skip_verify: true"), None),
+        (tls("ca_file: /nonexistent"), Some("/nonexistent")),
+        (mirror.clone(), Some("x509: certificate signed by unknown authority")),
+    ];
+    for (file, expected) in cases {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = file.replace("docker.io:", "registry.invalid:");
+        let store = store(scratch.path(), Some(&file));
+        let result = store.pull_image("registry.invalid/library/app", None, None).await;
+        match expected {
+            None => assert!(result.is_ok(), "{result:?}"),
+            Some(expected) => {
+                let error = result.unwrap_err();
+                assert!(error.message.contains(expected), "{expected}: {error}");
+            }
+        }
+    }
 }

@@ -99,6 +99,9 @@ async fn demo_image() {
     let store = ImageStore::open(Options::new(scratch.path().join("store"))).unwrap();
     let program = std::env::current_exe().unwrap();
     let made = images::demo::build(&store, &program).await.unwrap();
+    let layers = common::left(scratch.path(), "layers");
+    assert_eq!(images::demo::build(&store, &program).await.unwrap(), made);
+    assert_eq!(common::left(scratch.path(), "layers"), layers);
     let root = store.prepare_root(images::demo::NAME, "demo").await.unwrap();
     assert_eq!(root.config.entrypoint, ["/carob", "demo"]);
     assert!(store.image_status(&made.id).await.unwrap().unwrap().pinned);

@@ -33,6 +33,9 @@ pub enum EntryKind {
     Fifo,
 }
 
+/// Keys and values of pax records or extended attributes.
+pub type Records = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// One entry's header.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -55,7 +58,7 @@ pub struct Entry {
     /// Major and minor number of a device.
     pub device: (u32, u32),
     /// Extended attributes.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Records,
 }
 
 /// Reads entries; between two calls of [`TarStream::next_entry`] it reads the content of the entry.
@@ -70,7 +73,7 @@ pub struct TarStream<R> {
 struct Extensions {
     long_path: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
-    pax: Vec<(Vec<u8>, Vec<u8>)>,
+    pax: Records,
 }
 
 impl<R: Read> TarStream<R> {
@@ -213,7 +216,7 @@ fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Archive
 }
 
 /// Parses pax records, `LENGTH KEY=VALUE\n` each; values may hold any byte.
-fn parse_pax(mut bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ArchiveError> {
+fn parse_pax(mut bytes: &[u8]) -> Result<Records, ArchiveError> {
     let wrong = || ArchiveError::Invalid("archive has a malformed pax record".to_owned());
     let mut records = Vec::new();
     while !bytes.is_empty() && bytes[0] != 0 {
@@ -292,7 +295,7 @@ fn kind_of(header: &tar::Header, path: &[u8]) -> Result<EntryKind, ArchiveError>
     })
 }
 
-fn apply_pax(entry: &mut Entry, records: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), ArchiveError> {
+fn apply_pax(entry: &mut Entry, records: Records) -> Result<(), ArchiveError> {
     for (key, value) in records {
         let text = || String::from_utf8_lossy(&value).into_owned();
         let number = |field: &str| {

@@ -218,10 +218,10 @@ impl<'a> Unpacker<'a> {
     /// Opens the directory of an entry, and makes what is missing of it.
     fn open_parent(&mut self, components: &[&[u8]]) -> io::Result<Arc<OwnedFd>> {
         let path = components.join(&b'/');
-        if let Some((cached, descriptor)) = &self.parent {
-            if *cached == path {
-                return Ok(descriptor.clone());
-            }
+        if let Some((cached, descriptor)) = &self.parent
+            && *cached == path
+        {
+            return Ok(descriptor.clone());
         }
         let opened = match open_in_root(&self.root, &path, OFlags::PATH | OFlags::DIRECTORY) {
             Ok(descriptor) => descriptor,

@@ -12,6 +12,7 @@ use cri::image::RootMount;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use images::archive::write::write_files;
 use images::digest::Digest;
 use images::{ImageStore, Options, SourceFile};
@@ -109,6 +110,11 @@ impl Drop for FakeRegistry {
 
 impl FakeRegistry {
     pub async fn start(hook: Box<Hook>) -> Self {
+        Self::start_with(hook, None).await
+    }
+
+    /// With TLS if a server config is given.
+    pub async fn start_with(hook: Box<Hook>, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -125,10 +131,17 @@ impl FakeRegistry {
                         let response = hook(&request).unwrap_or_else(|| answer(&content.lock(), &request));
                         async move { Ok::<_, std::convert::Infallible>(response) }
                     });
-                    tokio::spawn(
-                        hyper::server::conn::http1::Builder::new()
-                            .serve_connection(hyper_util::rt::TokioIo::new(stream), service),
-                    );
+                    let tls = tls.clone().map(tokio_rustls::TlsAcceptor::from);
+                    tokio::spawn(async move {
+                        let server = hyper::server::conn::http1::Builder::new();
+                        let Some(tls) = tls else {
+                            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                            return;
+                        };
+                        if let Ok(stream) = tls.accept(stream).await {
+                            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                        }
+                    });
                 }
             }
         });
