@@ -1,25 +1,6 @@
 //! `registries.yaml` in k3s' format, and from it the plan of a pull: which hosts to ask, in which order, how.
 //!
-//! ```yaml
-//! # /etc/carob/registries.yaml; read again at each pull.
-//! mirrors:
-//!   docker.io:                       # names of this registry ("*": of all others)
-//!     endpoint:                      # tried in order, then the registry itself
-//!     - https://mirror.example:5000  # `/v2` is added when there is no path
-//!     - http://192.168.0.9:5000      # plain HTTP only where it is written
-//!     rewrite:                       # regular expression: replacement, of the repository, for mirrors only
-//!       "^library/(.*)": "hub/$1"
-//! configs:
-//!   mirror.example:5000:             # host and port as in the endpoint or image name ("*": all others)
-//!     auth:
-//!       username: reader
-//!       password: secret             # or auth: base64 of user:password, or identity_token
-//!     tls:
-//!       ca_file: /etc/carob/mirror-ca.pem
-//!       cert_file: /etc/carob/client.pem
-//!       key_file: /etc/carob/client-key.pem
-//!       insecure_skip_verify: false
-//! ```
+//! [`EXAMPLE`] shows and explains all of it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -28,6 +9,8 @@ use std::path::{Path, PathBuf};
 use cri::image::AuthConfig;
 use serde::Deserialize;
 
+/// The file with every setting, explained.
+pub const EXAMPLE: &str = include_str!("../registries.example.yaml");
 /// Bytes of the file, at most.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The host behind the default registry's name.
@@ -43,7 +26,7 @@ pub struct Registries {
     /// By host and port.
     #[serde(default)]
     pub configs: BTreeMap<String, HostConfig>,
-    /// Accepted and not used: credentials by URL, of old files.
+    /// Credentials by URL or host, as older files have them; `configs` comes first.
     #[serde(default)]
     pub auths: BTreeMap<String, Auth>,
 }
@@ -255,9 +238,16 @@ impl Registries {
             return Ok(Some(credentials));
         }
         let domain = (host == upstream_host(domain)).then_some(domain);
-        let Some(auth) = self.config(host, domain).and_then(|config| config.auth.as_ref()) else {
-            return Ok(None);
+        let configured = self.config(host, domain).and_then(|config| config.auth.as_ref());
+        let of_url = || {
+            let named = |url: &str| {
+                let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+                let server = rest.split('/').next().unwrap_or_default();
+                server == host || domain == Some(server)
+            };
+            self.auths.iter().find(|(url, _)| named(url)).map(|(_, auth)| auth)
         };
+        let Some(auth) = configured.or_else(of_url) else { return Ok(None) };
         let mut credentials = Credentials {
             username: auth.username.clone(),
             password: auth.password.clone(),
@@ -448,6 +438,20 @@ configs:
             let plan = plan("", "docker.io", Some(&auth(server)));
             assert_eq!(plan[0].1.as_deref(), expected, "{server}");
         }
+    }
+
+    #[test]
+    fn the_example_holds() {
+        let example = Registries::parse(EXAMPLE).unwrap();
+        assert_eq!(example.mirrors["docker.io"].endpoint.len(), 2);
+        assert_eq!(example.configs["mirror.example:5000"].auth.as_ref().unwrap().username, "reader");
+    }
+
+    #[test]
+    fn old_credentials_are_used() {
+        let file = "auths: {\"https://registry-1.docker.io/v2\": {username: a, password: b}}";
+        assert_eq!(plan(file, "docker.io", None)[0].1.as_deref(), Some("a:b"));
+        assert_eq!(plan(file, "quay.io", None)[0].1, None);
     }
 
     #[test]

@@ -291,8 +291,13 @@ impl ImageStore {
     /// # Errors
     /// Names the path.
     pub fn collect(&self) -> io::Result<()> {
-        let candidates = self.layers.list()?;
-        for record in candidates {
+        // Most is needed: only what this look does not find is looked at closely.
+        let index = self.index();
+        let (layers, blobs) = (index.chain_ids(), index.blobs());
+        for record in self.layers.list()? {
+            if layers.contains(&record.chain_id) {
+                continue;
+            }
             let detached = {
                 let state = self.state.lock();
                 if self.layer_needed(&state, &record.chain_id) {
@@ -311,6 +316,9 @@ impl ImageStore {
                     continue;
                 }
                 let digest = Digest::parse(&format!("{algorithm}:{}", name.to_string_lossy()));
+                if digest.as_ref().is_ok_and(|digest| blobs.contains(digest)) {
+                    continue;
+                }
                 let state = self.state.lock();
                 let needed = digest.as_ref().is_ok_and(|digest| {
                     state.leases.contains_key(digest) || state.index.blobs().contains(digest)
