@@ -7,6 +7,7 @@ use prometheus::{
 };
 
 use crate::pipeline::route::Route;
+use crate::server::{MUTATING_MAX, READING_MAX, Server};
 
 /// The server's metrics.
 pub struct Metrics {
@@ -130,13 +131,41 @@ impl Metrics {
         OpenWatch(gauge)
     }
 
-    /// The text of `/metrics`.
-    pub fn text(&self) -> String {
+    /// The text of `/metrics`: counters, and what is read off the server at this moment.
+    pub fn text(&self, server: &Server) -> String {
         let mut buffer = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut buffer) {
             tracing::error!(%error, "metrics cannot be written");
         }
-        String::from_utf8_lossy(&buffer).into_owned()
+        let mut text = String::from_utf8_lossy(&buffer).into_owned();
+        text.push_str("# HELP apiserver_current_inflight_requests Requests at work.\n");
+        text.push_str("# TYPE apiserver_current_inflight_requests gauge\n");
+        for (kind, max, free) in [
+            ("readOnly", READING_MAX, server.reading.available_permits()),
+            ("mutating", MUTATING_MAX, server.mutating.available_permits()),
+        ] {
+            let name = "apiserver_current_inflight_requests";
+            text.push_str(&format!("{name}{{request_kind=\"{kind}\"}} {}\n", max - free.min(max)));
+        }
+        text.push_str(
+            "# HELP apiserver_resource_objects Stored objects, by resource, of resources in use.\n",
+        );
+        text.push_str("# TYPE apiserver_resource_objects gauge\n");
+        let routes = server.objects().routes();
+        let mut served: Vec<_> = routes.all().filter(|served| served.is_storage_version()).collect();
+        served.sort_by(|left, right| left.prefix.cmp(&right.prefix));
+        for served in served {
+            if let Some(cache) = server.objects().open_cache(&served.prefix) {
+                let (group, resource) = (&served.row.group, &served.row.plural);
+                let count = cache.count(&served.prefix);
+                let labels = format!("group=\"{group}\",resource=\"{resource}\"");
+                text.push_str(&format!("apiserver_resource_objects{{{labels}}} {count}\n"));
+            }
+        }
+        let revision = server.objects().store().progress();
+        text.push_str("# HELP carob_store_revision Revision of the newest write.\n# TYPE carob_store_revision counter\n");
+        text.push_str(&format!("carob_store_revision {revision}\n"));
+        text
     }
 }
 

@@ -24,7 +24,7 @@ pub async fn dispatch(context: &Arc<Context>) -> Result<Answer, Status> {
         [check @ ("healthz" | "livez" | "readyz"), rest @ ..] => health(context, check, rest),
         ["version"] => Ok(Answer::Other(200, version(context))),
         ["metrics"] => {
-            let text = context.server.metrics.text();
+            let text = context.server.metrics.text(&context.server);
             Ok(Answer::Response(raw(200, "text/plain; version=0.0.4; charset=utf-8", text)))
         }
         ["api" | "apis" | "openapi", ..] | [] | [""] => discovery::dispatch(context, &parts),
@@ -65,8 +65,6 @@ fn health(context: &Context, endpoint: &str, rest: &[&str]) -> Result<Answer, St
     let server = &context.server;
     let mut results: Vec<(String, Result<(), String>)> =
         vec![("ping".into(), Ok(())), ("log".into(), Ok(()))];
-    let store = server.objects().store().progress();
-    let _ = store;
     results.push(("etcd".into(), Ok(())));
     // Liveness is not about what has not started yet.
     if endpoint != "livez" {

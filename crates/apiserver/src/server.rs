@@ -95,8 +95,8 @@ pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// Requests that may be at work at once: upstream's `--max-requests-inflight` and
 /// `--max-mutating-requests-inflight`.
-const READING_MAX: usize = 400;
-const MUTATING_MAX: usize = 200;
+pub(crate) const READING_MAX: usize = 400;
+pub(crate) const MUTATING_MAX: usize = 200;
 
 /// The API server. Requests come in by [`Server::handle`].
 pub struct Server {

@@ -229,7 +229,7 @@ impl ServiceAddresses {
         let mut given = Vec::new();
         for (index, family) in families.iter().enumerate() {
             let address = match wanted.get(index).filter(|text| !text.is_empty()) {
-                Some(text) => self.claim(taken, reserved, object, index, text, before)?,
+                Some(text) => self.claim(taken, reserved, object, text, before)?,
                 None => self.next_address(taken, reserved, family)?,
             };
             given.push(address.to_string());
@@ -268,7 +268,6 @@ impl ServiceAddresses {
         taken: &mut Taken,
         reserved: &mut Reserved,
         object: &Value,
-        index: usize,
         text: &str,
         before: &[IpAddr],
     ) -> Result<IpAddr, Status> {
@@ -278,7 +277,6 @@ impl ServiceAddresses {
                 Cause { reason: "FieldValueInvalid".into(), message, field: "spec.clusterIPs".into() };
             Status::invalid("", "Service", object.name(), vec![cause])
         };
-        let _ = index;
         let address: IpAddr = text.parse().map_err(|_| refuse("not a valid IP address"))?;
         if before.contains(&address) {
             return Ok(address);

@@ -3,4 +3,5 @@
 pub mod serve;
 pub mod tls;
 
-pub use serve::{ServeOptions, serve};
+pub use serve::{RemoteAddress, ServeOptions, serve};
+pub use tls::server_config;

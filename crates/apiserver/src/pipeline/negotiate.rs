@@ -140,13 +140,12 @@ pub fn body_format(headers: &HeaderMap) -> Result<resources::schema::Format, Sta
             Ok(resources::schema::Format::Json)
         }
         "application/yaml" => Ok(resources::schema::Format::Yaml),
-        _ => Err(unsupported_media(header, SERVED)),
+        _ => Err(unsupported_media(SERVED)),
     }
 }
 
 /// 415.
-pub fn unsupported_media(found: &str, served: &str) -> Status {
-    let _ = found;
+pub fn unsupported_media(served: &str) -> Status {
     let text =
         format!("the body of the request was in an unknown format - accepted media types include: {served}");
     Status::new(415, Reason::UnsupportedMediaType, text)
@@ -158,7 +157,8 @@ mod tests {
 
     #[test]
     fn headers_choose_as_upstream_does() {
-        let table: &[(&str, Result<(Format, Shape), u16>)] = &[
+        type Chosen = Result<(Format, Shape), u16>;
+        let table: &[(&str, Chosen)] = &[
             ("", Ok((Format::Json, Shape::Plain))),
             ("application/vnd.kubernetes.protobuf,application/json", Ok((Format::Json, Shape::Plain))),
             ("application/yaml", Ok((Format::Yaml, Shape::Plain))),

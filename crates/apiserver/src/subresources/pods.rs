@@ -179,7 +179,7 @@ async fn stream(context: &Arc<Context>, pod: &Value, subresource: &str) -> Resul
         "exec" => ("PodExecOptions", "exec"),
         _ => ("PodAttachOptions", "attach"),
     };
-    check_stream_options(context, subresource, kind)?;
+    check_stream_options(context, subresource)?;
     connect(context, kind).await?;
     let container = container(pod, query.text("container"))?;
     let node = bound_node(pod)?;
@@ -200,7 +200,7 @@ async fn stream(context: &Arc<Context>, pod: &Value, subresource: &str) -> Resul
     relay(context, &node, &path).await
 }
 
-fn check_stream_options(context: &Context, subresource: &str, kind: &str) -> Result<(), Status> {
+fn check_stream_options(context: &Context, subresource: &str) -> Result<(), Status> {
     let query = &context.query;
     let any = ["stdin", "stdout", "stderr"].iter().any(|name| query.flag(name));
     // Absent means yes for output, as upstream's defaults have it.
@@ -212,12 +212,6 @@ fn check_stream_options(context: &Context, subresource: &str, kind: &str) -> Res
         return Err(Status::bad_request("tty and stderr cannot both be true"));
     }
     if subresource == "exec" && query.all("command").next().is_none() {
-        let cause = Cause {
-            reason: "FieldValueRequired".into(),
-            message: "Required value".into(),
-            field: "command".into(),
-        };
-        let _ = (kind, cause);
         return Err(Status::bad_request("you must specify at least 1 command"));
     }
     Ok(())

@@ -49,7 +49,7 @@ pub async fn dispatch(context: &Arc<Context>, verb: &str) -> Result<Answer, Stat
     } else {
         let header = context.header("content-type");
         let patch_type = PatchType::parse(header).filter(|kind| *kind != PatchType::Apply).ok_or_else(|| {
-            unsupported_media(header, "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json")
+            unsupported_media("application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json")
         })?;
         let patch = context.read_body().await?;
         let make = |old: &Value| {

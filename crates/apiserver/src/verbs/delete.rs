@@ -2,6 +2,7 @@
 //! that have grace, held up by finalizers, otherwise at once.
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use model::tree::TreeExt;
 use model::{Status, time};
@@ -22,6 +23,8 @@ use crate::seams::Operation;
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 const ATTEMPTS_MAX: usize = 100;
+/// Deletions of one collection at work at once.
+const COLLECTION_CONCURRENCY: usize = 32;
 
 /// What is to happen to an object.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,11 +100,18 @@ pub async fn delete_collection(context: &Context) -> Result<Answer, Status> {
     let cache = context.cache().await?;
     let selection = Selection::of(context, served)?;
     let page = list::page(context, served, &cache, &selection).await?;
-    for entry in &page.entries {
-        let (namespace, name) = crate::objects::split_key(&served.prefix, &entry.key);
-        match delete_object(context, name, namespace, &options).await {
-            Err(status) if !status.is(model::Reason::NotFound) => return Err(status),
-            _ => {}
+    // Several at once share the store's commits.
+    for entries in page.entries.chunks(COLLECTION_CONCURRENCY) {
+        let mut work: Vec<BoxFuture<'_, Result<Deleted, Status>>> = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let (namespace, name) = crate::objects::split_key(&served.prefix, &entry.key);
+            work.push(Box::pin(delete_object(context, name, namespace, &options)));
+        }
+        for outcome in futures::future::join_all(work).await {
+            match outcome {
+                Err(status) if !status.is(model::Reason::NotFound) => return Err(status),
+                _ => {}
+            }
         }
     }
     Ok(Answer::List(Box::new(Listed { revision: cache.current_revision(), ..page })))

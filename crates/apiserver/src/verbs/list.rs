@@ -14,7 +14,7 @@ use super::select::{Selection, parse_revision};
 use crate::objects::{ResourceCache, Stored, object_key, store_failed};
 use crate::pipeline::answer::{Answer, partial, write};
 use crate::pipeline::context::Context;
-use crate::pipeline::negotiate::{Accepted, Format, Shape};
+use crate::pipeline::negotiate::{Accepted, Shape};
 use crate::routes::Served;
 use crate::table;
 
@@ -77,8 +77,7 @@ pub async fn page(
     cache: &Arc<ResourceCache>,
     selection: &Selection,
 ) -> Result<Listed, Status> {
-    if let Some(bad) = context.query.get("sendInitialEvents") {
-        let _ = bad;
+    if context.query.get("sendInitialEvents").is_some() {
         return Err(invalid_options(
             "sendInitialEvents",
             "Forbidden: sendInitialEvents is forbidden for list",
@@ -323,7 +322,6 @@ impl Listed {
             }
         }
         bytes.extend_from_slice(b"]}");
-        let _ = Format::Json;
         bytes.into()
     }
 }

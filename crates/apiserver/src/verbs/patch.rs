@@ -53,7 +53,7 @@ pub fn kind(context: &Context, served: &Served) -> Result<PatchType, Status> {
             let strategic =
                 if served.definition.is_some() { ", application/strategic-merge-patch+json" } else { "" };
             let accepted = format!("application/json-patch+json, application/merge-patch+json{strategic}");
-            Err(unsupported_media(header, &accepted))
+            Err(unsupported_media(&accepted))
         }
     }
 }

@@ -26,13 +26,8 @@ impl Selection {
     /// # Errors
     /// 400 in upstream's words.
     pub fn of(context: &Context, served: &Served) -> Result<Self, Status> {
-        let labels = LabelSelector::parse(context.query.text("labelSelector")).map_err(|error| {
-            Status::bad_request(format!("unable to parse requirement: {error}").replacen(
-                "unable to parse requirement: unable to parse requirement",
-                "unable to parse requirement",
-                1,
-            ))
-        })?;
+        let labels =
+            LabelSelector::parse(context.query.text("labelSelector")).map_err(Status::bad_request)?;
         let mut fields =
             FieldSelector::parse(context.query.text("fieldSelector")).map_err(Status::bad_request)?;
         for requirement in &mut fields.requirements {
@@ -41,7 +36,7 @@ impl Selection {
             let known = matches!(requirement.field.as_str(), "metadata.name" | "metadata.namespace")
                 || served.storage.rules.selectable_field_names().contains(&requirement.field.as_str());
             if !known {
-                return Err(unknown_field(served, &requirement.field));
+                return Err(Status::bad_request(format!("field label not supported: {}", requirement.field)));
             }
         }
         let exact = |field: &str| fields.exact(field).map(str::to_owned);
@@ -79,17 +74,6 @@ impl Selection {
         };
         self.fields.matches(field) && self.labels.matches(facts.labels.as_ref())
     }
-}
-
-fn unknown_field(served: &Served, field: &str) -> Status {
-    let custom = served.definition.is_none();
-    let text = match (custom, served.row.group.as_str(), served.row.kind.as_str()) {
-        (true, ..) | (_, "apps" | "batch" | "", _) if !custom => {
-            format!("field label not supported: {field}")
-        }
-        _ => format!("field label not supported: {field}"),
-    };
-    Status::bad_request(text)
 }
 
 /// Reads a `resourceVersion`.

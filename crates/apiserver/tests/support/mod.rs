@@ -1,4 +1,5 @@
-//! A server in memory and one-line requests to it.
+//! A server in memory and one-line requests to it. Each test binary uses a part.
+#![allow(dead_code)]
 
 use std::sync::Arc;
 
@@ -16,7 +17,6 @@ pub struct Harness {
     /// The server.
     pub server: Arc<Server>,
     /// Its clock.
-    #[allow(dead_code)]
     pub clock: Clock,
 }
 
@@ -28,16 +28,13 @@ pub struct Reply {
     /// Body as JSON (null if it is none).
     pub body: Value,
     /// Body as text.
-    #[allow(dead_code)]
     pub text: String,
     /// Headers.
-    #[allow(dead_code)]
     pub headers: http::HeaderMap,
 }
 
 impl Reply {
     /// The message of a `Status`.
-    #[allow(dead_code)]
     pub fn message(&self) -> &str {
         self.body["message"].as_str().unwrap_or_default()
     }
