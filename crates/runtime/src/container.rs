@@ -13,12 +13,16 @@ use crate::cgroup::Group;
 use crate::daemon::{Container, Runtime, Sandbox};
 use crate::plan;
 use crate::protocol::{Answer, RequestBody, Run};
+use crate::seccomp_profile::{compile, default_profile};
 use crate::spec::{ContainerSpec, DeviceSpec, ProcessSpec};
 use crate::state::{ContainerRecord, VERSION};
 
 /// How often, and how far apart, a control group whose processes are just ending is removed again.
 const REMOVE_TRIES: u32 = 50;
 const REMOVE_PAUSE: Duration = Duration::from_millis(10);
+
+/// How many compiled filters are kept.
+const FILTERS_MAX: usize = 64;
 
 impl Runtime {
     /// See [`cri::runtime::RuntimeService::create_container`].
@@ -147,12 +151,22 @@ impl Runtime {
                 stdin: config.stdin,
                 capabilities,
                 no_new_privileges: context.no_new_privs,
-                seccomp: plan::seccomp(config, capabilities).map_err(invalid)?,
+                seccomp: plan::seccomp(config, || self.default_filter(capabilities)).map_err(invalid)?,
                 oom_score_adj: Some(config.resources.oom_score_adj),
             },
             stdin_once: config.stdin_once,
             log_path: log_path(config, sandbox_config),
         })
+    }
+
+    /// The default filter for a set of capabilities. Pods use few different sets.
+    fn default_filter(&self, capabilities: u64) -> Vec<u64> {
+        let mut filters = self.filters.lock();
+        if filters.len() > FILTERS_MAX {
+            filters.clear();
+        }
+        let make = || compile(&default_profile(capabilities));
+        filters.entry(capabilities).or_insert_with(make).clone()
     }
 
     /// See [`cri::runtime::RuntimeService::start_container`].

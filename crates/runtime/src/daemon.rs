@@ -1,6 +1,7 @@
 //! The daemon's view of sandboxes and containers, and the runtime that holds it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
@@ -104,6 +105,10 @@ pub struct Runtime {
     pub(crate) commands: Mutex<HashMap<String, (String, oneshot::Sender<i32>)>>,
     pub(crate) prepared: Mutex<Vec<Prepared>>,
     pub(crate) capabilities: u64,
+    /// Default filters compiled so far, by capabilities.
+    pub(crate) filters: Mutex<HashMap<u64, Vec<u64>>>,
+    /// Held, never read; see [`Manager::hurry`].
+    pub(crate) _hurry: Option<OwnedFd>,
     /// For tasks that must not keep it alive.
     pub(crate) this: Weak<Runtime>,
 }
@@ -200,7 +205,7 @@ impl Runtime {
             let mut record = sandbox.record.lock();
             let was_ready = record.state == PodSandboxState::Ready;
             record.state = PodSandboxState::NotReady;
-            if let Err(error) = self.records.write_sandbox(&record) {
+            if let Err(error) = self.records.write_stopped(id) {
                 tracing::warn!(sandbox = id, "{error}");
             }
             was_ready

@@ -46,6 +46,9 @@ impl Runtime {
                 "no CAP_SYS_RESOURCE here: containers keep the OOM score of the daemon where lower was asked for"
             );
         }
+        let hurry = Manager::hurry(options.cgroup_root.trim_start_matches('/'))
+            .inspect_err(|error| tracing::info!("moves between cgroups stay slow here: {error}"))
+            .ok();
         let found = Found::read(&records);
         let runtime = Arc::new_cyclic(|this| Runtime {
             network,
@@ -59,6 +62,8 @@ impl Runtime {
             commands: Mutex::default(),
             prepared: Mutex::default(),
             capabilities,
+            filters: Mutex::default(),
+            _hurry: hurry,
             this: this.clone(),
             options,
         });
@@ -102,8 +107,7 @@ impl Runtime {
         }
         if lost {
             sandbox.record.lock().state = PodSandboxState::NotReady;
-            let record = sandbox.record.lock().clone();
-            if let Err(error) = self.records.write_sandbox(&record) {
+            if let Err(error) = self.records.write_stopped(&sandbox.id) {
                 tracing::warn!(sandbox = sandbox.id, "{error}");
             }
             self.end_without_shim(&sandbox.id);

@@ -129,15 +129,18 @@ pub fn pid_namespace(config: &ContainerConfig) -> PidNamespace {
 }
 
 /// The seccomp program, if any. Privileged containers have none.
-pub fn seccomp(config: &ContainerConfig, capabilities: u64) -> Result<Option<Vec<u64>>, String> {
-    use crate::seccomp_profile::{compile, default_profile, parse};
+pub fn seccomp(
+    config: &ContainerConfig,
+    default: impl FnOnce() -> Vec<u64>,
+) -> Result<Option<Vec<u64>>, String> {
+    use crate::seccomp_profile::{compile, parse};
     let context = &config.security_context;
     if context.privileged {
         return Ok(None);
     }
     match &context.seccomp {
         SeccompProfile::Unconfined => Ok(None),
-        SeccompProfile::RuntimeDefault => Ok(Some(compile(&default_profile(capabilities)))),
+        SeccompProfile::RuntimeDefault => Ok(Some(default())),
         SeccompProfile::Localhost(path) => {
             let failed = |error: String| {
                 format!("failed to generate seccomp spec opts: cannot load seccomp profile {path:?}: {error}")

@@ -243,8 +243,7 @@ impl Runtime {
             was_ready
         };
         if was_ready {
-            let record = sandbox.record.lock().clone();
-            self.records.write_sandbox(&record).map_err(|error| Error::unknown(error.to_string()))?;
+            self.records.write_stopped(&sandbox.id).map_err(|error| Error::unknown(error.to_string()))?;
             self.events.publish(&Event::SandboxStopped {
                 sandbox_id: sandbox.id.clone(),
                 pod_uid: sandbox.pod_uid(),

@@ -1,7 +1,10 @@
 //! Records on disk: what a later daemon needs to know of sandboxes and containers.
 //!
 //! `<state_dir>/VERSION`, `<state_dir>/pods/<sandbox>/sandbox.json`, and for each container `<id>.json` (what it is),
-//! `<id>.spec.json` (what its Pod's process is told) and `<id>.run.json` (written by the Pod's process).
+//! `<id>.spec.json` (what its Pod's process is told), `<id>.run.json` and `<id>.end.json` (written by the Pod's process
+//! at start and end). A stopped sandbox has a file `stopped`.
+//!
+//! No file is ever replaced: ext4 writes a replaced file's data out at once, which takes milliseconds.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -108,7 +111,12 @@ impl Records {
 
     /// Reads a sandbox's record.
     pub fn read_sandbox(&self, sandbox: &str) -> io::Result<SandboxRecord> {
-        read(&self.sandbox_dir(sandbox).join("sandbox.json"))
+        let directory = self.sandbox_dir(sandbox);
+        let mut record: SandboxRecord = read(&directory.join("sandbox.json"))?;
+        if directory.join("stopped").exists() {
+            record.state = PodSandboxState::NotReady;
+        }
+        Ok(record)
     }
 
     /// Writes a container's record.
@@ -127,7 +135,10 @@ impl Records {
                 continue;
             };
             match read::<ContainerRecord>(&entry.path()) {
-                Ok(record) => found.push((record, read(&directory.join(format!("{id}.run.json"))).ok())),
+                Ok(record) => {
+                    let run = |suffix: &str| read(&directory.join(format!("{id}.{suffix}.json"))).ok();
+                    found.push((record, run("end").or_else(|| run("run"))));
+                }
                 Err(error) => bad.push(format!("{}: {error}", entry.path().display())),
             }
         }
@@ -136,13 +147,18 @@ impl Records {
 
     /// Writes how a container ended, where its Pod's process could not.
     pub fn write_run(&self, sandbox: &str, container: &str, run: &Run) -> io::Result<()> {
-        write(&self.sandbox_dir(sandbox).join(format!("{container}.run.json")), run)
+        write_run(&self.sandbox_dir(sandbox), container, run)
+    }
+
+    /// Notes that a sandbox is not ready any more.
+    pub fn write_stopped(&self, sandbox: &str) -> io::Result<()> {
+        std::fs::write(self.sandbox_dir(sandbox).join("stopped"), "")
     }
 
     /// Removes a container's records.
     pub fn remove_container(&self, sandbox: &str, container: &str) {
         // The main record goes first: what is left without it is nothing to a later daemon.
-        for suffix in ["json", "spec.json", "run.json"] {
+        for suffix in ["json", "spec.json", "run.json", "end.json"] {
             let _ = std::fs::remove_file(self.sandbox_dir(sandbox).join(format!("{container}.{suffix}")));
         }
     }
@@ -156,6 +172,12 @@ impl Records {
             _ => Ok(()),
         }
     }
+}
+
+/// Writes how far a container's run got.
+pub fn write_run(directory: &Path, container: &str, run: &Run) -> io::Result<()> {
+    let suffix = if run.finished_at_ns == 0 { "run" } else { "end" };
+    write(&directory.join(format!("{container}.{suffix}.json")), run)
 }
 
 /// Writes a file as a whole or not at all.

@@ -48,7 +48,8 @@ pub fn make(kind: &str, options: &[(&str, &str)], attributes: u64) -> io::Result
     let name = c_string(kind)?;
     // SAFETY: a terminated string and flags.
     let context = owned(check_long(unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), 1) })?);
-    let source = [("source", kind)];
+    // Named hierarchies of cgroup version 1 are the one kind that takes no source.
+    let source = if kind == "cgroup" { None } else { Some(("source", kind)) };
     for (key, value) in source.iter().chain(options) {
         let key = c_string(key)?;
         let (command, value) = if value.is_empty() {

@@ -10,7 +10,7 @@ pub type Write = (&'static str, String, String);
 pub fn weight_from_shares(shares: u64) -> u64 {
     match shares {
         0 => 0,
-        0..=2 => 1,
+        1..=2 => 1,
         262_144.. => 10_000,
         _ => {
             let logarithm = (shares as f64).log2();

@@ -277,14 +277,8 @@ impl Loop {
 
     /// Writes the run's record where a later daemon finds it.
     fn record(&self, id: &str, run: &Run) {
-        let path = self.records.join(format!("{id}.run.json"));
-        let outcome = serde_json::to_vec(run).map_err(io::Error::other).and_then(|text| {
-            let temporary = path.with_extension("new");
-            std::fs::write(&temporary, text)?;
-            std::fs::rename(&temporary, &path)
-        });
-        if let Err(error) = outcome {
-            super::note(&format!("write {}: {error}", path.display()));
+        if let Err(error) = crate::state::write_run(&self.records, id, run) {
+            super::note(&error.to_string());
         }
     }
 
