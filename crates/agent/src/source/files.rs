@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use resources::rules::rules_for;
 use rustix::fs::inotify;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
 use tokio::time::Duration;
 
 use crate::shared::Shared;
@@ -143,8 +142,9 @@ pub async fn synchronise(shared: &Arc<Shared>, folder: &Path, adopted: &Adopted)
     }
 }
 
-/// Something that tells of changes in a folder.
-struct Watch(AsyncFd<std::os::fd::OwnedFd>);
+/// Something that tells of changes in a folder. An inotify descriptor is read as a pipe is; what exactly changed does
+/// not matter, the folder is read anew.
+struct Watch(pipe::Receiver);
 
 impl Watch {
     fn new(folder: &Path) -> io::Result<Self> {
@@ -157,23 +157,21 @@ impl Watch {
             | inotify::WatchFlags::MODIFY
             | inotify::WatchFlags::DELETE_SELF;
         inotify::add_watch(&descriptor, folder, changes)?;
-        Ok(Self(AsyncFd::register(descriptor)?))
+        Ok(Self(pipe::Receiver::from_owned_fd_unchecked(descriptor)?))
     }
 
     /// Returns after a change.
     async fn changed(&self) -> io::Result<()> {
-        let mut guard = self.0.readable().await?;
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = inotify::Reader::new(self.0.get_ref(), &mut buffer);
+        self.0.readable().await?;
+        let mut buffer = [0; 4096];
         loop {
-            match reader.next() {
+            match self.0.try_read(&mut buffer) {
+                Ok(0) => return Ok(()),
                 Ok(_) => {}
-                Err(rustix::io::Errno::AGAIN) => break,
-                Err(error) => return Err(error.into()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
-        guard.clear_ready();
-        Ok(())
     }
 }
 
@@ -194,5 +192,21 @@ pub async fn follow(shared: Arc<Shared>, folder: PathBuf, adopted: Adopted) {
                 break;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_in_the_folder_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let watch = Watch::new(folder.path()).expect("a watch");
+        std::fs::write(folder.path().join("a.yaml"), "x").expect("a file");
+        let noticed = tokio::time::timeout(Duration::from_secs(5), watch.changed()).await;
+        noticed.expect("in time").expect("noticed");
+        let nothing = tokio::time::timeout(Duration::from_millis(20), watch.changed()).await;
+        assert!(nothing.is_err(), "one change is told once");
     }
 }
