@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::rules::core::{configuration, endpoints, events, namespaces, nodes, quotas, services, volumes};
 use crate::rules::kind::Kind;
 use crate::rules::pod::Pod;
-use crate::rules::workloads::{apps, batch, scaling};
+use crate::rules::workloads::{apps, batch, daemon, scaling, stateful};
 use crate::rules::{Plain, Rules, access, admission, networking};
 
 /// (group, kind, rules).
@@ -31,10 +31,10 @@ const KINDS: &[(&str, &str, Kind)] = &[
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", admission::POLICY_BINDING),
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", admission::VALIDATING_WEBHOOKS),
     ("apps", "ControllerRevision", apps::REVISION),
-    ("apps", "DaemonSet", apps::DAEMON_SET),
+    ("apps", "DaemonSet", daemon::DAEMON_SET),
     ("apps", "Deployment", apps::DEPLOYMENT),
     ("apps", "ReplicaSet", apps::REPLICA_SET),
-    ("apps", "StatefulSet", apps::STATEFUL_SET),
+    ("apps", "StatefulSet", stateful::STATEFUL_SET),
     ("autoscaling", "HorizontalPodAutoscaler", scaling::AUTOSCALER),
     ("batch", "CronJob", batch::CRON_JOB),
     ("batch", "Job", batch::JOB),

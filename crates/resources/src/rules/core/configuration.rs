@@ -127,10 +127,8 @@ fn secret(errors: &mut Errors, secret: &At) {
         }
         "kubernetes.io/dockercfg" => json_object(errors, &data, ".dockercfg"),
         "kubernetes.io/dockerconfigjson" => json_object(errors, &data, ".dockerconfigjson"),
-        "kubernetes.io/basic-auth" => {
-            if !data.has("username") && !data.has("password") {
-                errors.extend([missing("username"), missing("password")]);
-            }
+        "kubernetes.io/basic-auth" if !data.has("username") && !data.has("password") => {
+            errors.extend([missing("username"), missing("password")]);
         }
         "kubernetes.io/ssh-auth" if data.str("ssh-privatekey").is_empty() => {
             errors.push(missing("ssh-privatekey"))

@@ -1,23 +1,22 @@
-//! Deployments, ReplicaSets, StatefulSets, DaemonSets, ReplicationControllers and what they keep.
+//! Deployments, ReplicaSets, ReplicationControllers, the templates and revisions beside them, and what the rules of
+//! all that run Pods share.
 
-use model::names;
 use model::selector::LabelSelector;
 use model::tree::TreeExt;
 use serde_json::{Value, json};
 
 use super::{
-    amount, at_most_all, collisions, count_or_percent, counts, fixed_selector, lasting, lasting_template,
-    not_empty, selected, selector, warnings_of_template,
+    amount, at_most_all, collisions, count_or_percent, counts, fixed_selector, lasting_template, selected,
+    selector, warnings_of_template,
 };
-use crate::field::{Errors, FieldError};
-use crate::rules::at::{At, same};
+use crate::field::Errors;
+use crate::rules::at::At;
 use crate::rules::kind::{Kind, is_status, nothing};
-use crate::rules::pod::defaults::claim_spec;
 use crate::rules::pod::{default_template, drop_disabled, validate_template};
-use crate::rules::{checks, fill, generic_update, storage, warnings};
+use crate::rules::{checks, fill, generic_update};
 
-const TOO_MANY: &str = "cannot be greater than status.replicas";
-const TEMPLATE: &[&str] = &["spec", "template"];
+pub(super) const TOO_MANY: &str = "cannot be greater than status.replicas";
+pub(super) const TEMPLATE: &[&str] = &["spec", "template"];
 
 /// The rules of Deployments.
 pub const DEPLOYMENT: Kind = Kind {
@@ -97,51 +96,6 @@ pub const REPLICATION_CONTROLLER: Kind = Kind {
     ..Kind::PLAIN
 };
 
-/// The rules of StatefulSets.
-pub const STATEFUL_SET: Kind = Kind {
-    default: stateful_defaults,
-    create,
-    update,
-    validate: |errors, set| stateful_spec(errors, &set.child("spec"), true),
-    validate_update: Some(|errors, new, old, subresource| {
-        if is_status(subresource) {
-            stateful_status(errors, new, old);
-        } else {
-            stateful_spec(errors, &new.child("spec"), false);
-            stateful_changes(errors, new, old);
-        }
-    }),
-    name: names::dns_label_name,
-    warnings: stateful_warnings,
-    ..Kind::PLAIN
-};
-
-/// The rules of DaemonSets.
-pub const DAEMON_SET: Kind = Kind {
-    default: daemon_defaults,
-    create: |object| {
-        create(object);
-        daemon_generation(object, None);
-    },
-    update: |object, old, subresource| {
-        update(object, old, subresource);
-        if !is_status(subresource) {
-            daemon_generation(object, Some(old));
-        }
-    },
-    validate: |errors, set| daemon_spec(errors, &set.child("spec")),
-    validate_update: Some(|errors, new, old, subresource| {
-        if is_status(subresource) {
-            daemon_status(errors, new, old);
-        } else {
-            fixed_selector(errors, new, old);
-            daemon_spec(errors, &new.child("spec"));
-        }
-    }),
-    warnings: |object, old| warnings_of_template(object, old, TEMPLATE, false),
-    ..Kind::PLAIN
-};
-
 /// The rules of ControllerRevisions.
 pub const REVISION: Kind = Kind {
     create: nothing,
@@ -181,7 +135,7 @@ fn replicas_field(object: &Value, _: &str) -> String {
 }
 
 /// Defaults of the template; gives the spec.
-fn with_template(object: &mut Value) -> &mut Value {
+pub(super) fn with_template(object: &mut Value) -> &mut Value {
     let spec = object.at_mut(&["spec"]);
     if spec.is_null() {
         *spec = json!({});
@@ -192,14 +146,14 @@ fn with_template(object: &mut Value) -> &mut Value {
     spec
 }
 
-fn create(object: &mut Value) {
+pub(super) fn create(object: &mut Value) {
     object.set(&["status"], json!({}));
     if let Some(spec) = object.pointer_mut("/spec/template/spec") {
         drop_disabled(spec, None);
     }
 }
 
-fn update(object: &mut Value, old: &Value, subresource: Option<&str>) {
+pub(super) fn update(object: &mut Value, old: &Value, subresource: Option<&str>) {
     generic_update(object, old, subresource);
     if let Some(spec) = object.pointer_mut("/spec/template/spec") {
         drop_disabled(spec, old.pointer("/spec/template/spec"));
@@ -344,267 +298,12 @@ fn controller_spec(errors: &mut Errors, spec: &At) {
     lasting_template(errors, &template, "ReplicationController");
 }
 
-fn stateful_defaults(object: &mut Value) {
-    let spec = with_template(object);
-    fill::plain(spec, "podManagementPolicy", "OrderedReady");
-    fill::pointer(spec, "replicas", 1);
-    fill::pointer(spec, "revisionHistoryLimit", 10);
-    if let Some(strategy) = fill::object(spec, "updateStrategy") {
-        if strategy.text(&["type"]).is_empty() {
-            fill::plain(strategy, "type", "RollingUpdate");
-            fill::pointer(strategy, "rollingUpdate", json!({}));
-        }
-        if strategy.text(&["type"]) == "RollingUpdate"
-            && let Some(rolling) = fill::some(strategy, "rollingUpdate")
-        {
-            fill::pointer(rolling, "partition", 0);
-        }
-    }
-    if let Some(policy) = fill::object(spec, "persistentVolumeClaimRetentionPolicy") {
-        fill::plain(policy, "whenDeleted", "Retain");
-        fill::plain(policy, "whenScaled", "Retain");
-    }
-    for claim in fill::items(spec, "volumeClaimTemplates") {
-        fill::plain(claim, "apiVersion", "v1");
-        fill::plain(claim, "kind", "PersistentVolumeClaim");
-        if let Some(spec) = fill::object(claim, "spec") {
-            claim_spec(spec);
-        }
-        if let Some(status) = fill::object(claim, "status") {
-            fill::plain(status, "phase", "Pending");
-        }
-    }
-}
-
-fn stateful_spec(errors: &mut Errors, spec: &At, new: bool) {
-    let policy = spec.child("podManagementPolicy");
-    match policy.text() {
-        "" => errors.push(policy.required("")),
-        "OrderedReady" | "Parallel" => {}
-        _ => errors.push(policy.invalid("must be 'OrderedReady' or 'Parallel'")),
-    }
-    stateful_strategy(errors, &spec.child("updateStrategy"));
-    if let Some(policy) = spec.some("persistentVolumeClaimRetentionPolicy") {
-        for key in ["whenDeleted", "whenScaled"] {
-            policy.child(key).one_of(errors, &["Retain", "Delete"]);
-        }
-    }
-    if new {
-        for claim in spec.items("volumeClaimTemplates") {
-            storage::claim_spec(errors, &claim.child("spec"));
-        }
-    }
-    checks::nonnegative(errors, &spec.child("replicas"));
-    checks::nonnegative(errors, &spec.child("minReadySeconds"));
-    let start = spec.child("ordinals").child("start");
-    checks::nonnegative(errors, &start);
-    let service = spec.child("serviceName");
-    if new && !service.text().is_empty() {
-        checks::dns_label(errors, &service);
-    }
-    let own = spec.child("selector");
-    selector(errors, &own, "statefulset");
-    let template = spec.child("template");
-    if let Ok(selector) = LabelSelector::from_tree(Some(own.value)) {
-        selected(errors, &template, &selector);
-        let seen = with_claims(&template, spec);
-        validate_template(errors, &seen, &template.path);
-    }
-    lasting(errors, &template, "StatefulSet");
-}
-
-/// The template as its Pods will be: volumes of the claims, host names given out.
-fn with_claims(template: &At, spec: &At) -> Value {
-    let mut seen = template.value.clone();
-    let claims = spec.items("volumeClaimTemplates");
-    let names: Vec<String> =
-        claims.iter().map(|claim| claim.child("metadata").str("name").to_owned()).collect();
-    let Some(spec) = seen.get_mut("spec") else { return seen };
-    spec.unset(&["subdomain"]);
-    spec.unset(&["hostname"]);
-    if names.is_empty() {
-        return seen;
-    }
-    let volume = |name: &String| json!({"name": name, "persistentVolumeClaim": {"claimName": name}});
-    let mut volumes: Vec<Value> = names.iter().map(volume).collect();
-    let own = spec.items(&["volumes"]).iter();
-    volumes.extend(own.filter(|volume| !names.iter().any(|name| name == volume.text(&["name"]))).cloned());
-    spec.set(&["volumes"], volumes);
-    seen
-}
-
-fn stateful_strategy(errors: &mut Errors, strategy: &At) {
-    let rolling = strategy.child("rollingUpdate");
-    match strategy.str("type") {
-        "" => errors.push(strategy.required("")),
-        "OnDelete" => {
-            if !rolling.value.is_null() {
-                errors.push(rolling.invalid("only allowed for updateStrategy 'RollingUpdate'"));
-            }
-        }
-        "RollingUpdate" => {
-            checks::nonnegative(errors, &rolling.child("partition"));
-            if let Some(unavailable) = rolling.some("maxUnavailable") {
-                count_or_percent(errors, &unavailable);
-                if amount(unavailable.value) == 0 {
-                    errors.push(unavailable.invalid("cannot be 0"));
-                }
-                at_most_all(errors, &unavailable);
-            }
-        }
-        kind => {
-            let shown = format!("{{\"Type\":{},\"RollingUpdate\":{}}}", Value::from(kind), rolling.value);
-            errors.push(strategy.invalid_shown(shown, "must be 'RollingUpdate' or 'OnDelete'"));
-        }
-    }
-}
-
-/// What of a StatefulSet may change.
-const STATEFUL_MUTABLE: [&str; 7] = [
-    "replicas",
-    "ordinals",
-    "template",
-    "updateStrategy",
-    "revisionHistoryLimit",
-    "persistentVolumeClaimRetentionPolicy",
-    "minReadySeconds",
-];
-
-fn stateful_changes(errors: &mut Errors, new: &At, old: &At) {
-    let rest = |at: &At| {
-        let mut spec = at.child("spec").value.clone();
-        STATEFUL_MUTABLE.iter().for_each(|key| drop(spec.unset(&[key])));
-        spec
-    };
-    if !same(Some(&rest(new)), Some(&rest(old))) {
-        let words = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
-                     'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and \
-                     'minReadySeconds' are forbidden";
-        errors.push(new.child("spec").forbidden(words));
-    }
-}
-
-fn stateful_status(errors: &mut Errors, new: &At, old: &At) {
-    let all = [
-        "replicas",
-        "readyReplicas",
-        "currentReplicas",
-        "updatedReplicas",
-        "availableReplicas",
-        "observedGeneration",
-        "collisionCount",
-    ];
-    let limits = [
-        ("readyReplicas", "replicas", TOO_MANY),
-        ("currentReplicas", "replicas", TOO_MANY),
-        ("updatedReplicas", "replicas", TOO_MANY),
-        ("availableReplicas", "replicas", TOO_MANY),
-        ("availableReplicas", "readyReplicas", "cannot be greater than status.readyReplicas"),
-    ];
-    counts(errors, &new.child("status"), &all, &limits);
-    collisions(errors, new, old);
-}
-
-fn stateful_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
-    let mut list = warnings_of_template(object, old, TEMPLATE, false);
-    for claim in At::root(object).child("spec").items("volumeClaimTemplates") {
-        warnings::claim_spec(&mut list, &claim);
-    }
-    if object.integer(&["spec", "revisionHistoryLimit"]).is_some_and(|limit| limit < 0) {
-        let words = "a negative value retains all historical revisions; a value >= 0 is recommended";
-        list.push(format!("spec.revisionHistoryLimit: {words}"));
-    }
-    list
-}
-
-fn daemon_defaults(object: &mut Value) {
-    let spec = with_template(object);
-    fill::pointer(spec, "revisionHistoryLimit", 10);
-    let Some(strategy) = fill::object(spec, "updateStrategy") else { return };
-    fill::plain(strategy, "type", "RollingUpdate");
-    if strategy.text(&["type"]) == "RollingUpdate"
-        && let Some(rolling) = fill::object(strategy, "rollingUpdate")
-    {
-        fill::pointer(rolling, "maxUnavailable", 1);
-        fill::pointer(rolling, "maxSurge", 0);
-    }
-}
-
-/// Annotation that carries the generation of a DaemonSet's template in `apps/v1`.
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
-
-/// The template's generation rises with each of its changes.
-fn daemon_generation(object: &mut Value, old: Option<&Value>) {
-    let read = |object: &Value| -> i64 {
-        object.text(&["metadata", "annotations", TEMPLATE_GENERATION]).parse().unwrap_or_default()
-    };
-    let generation = match old {
-        None => read(object).max(1),
-        Some(old) if same(object.at(TEMPLATE), old.at(TEMPLATE)) => read(old),
-        Some(old) => read(old) + 1,
-    };
-    object.set(&["metadata", "annotations", TEMPLATE_GENERATION], generation.to_string());
-}
-
-fn daemon_spec(errors: &mut Errors, spec: &At) {
-    let own = spec.child("selector");
-    checks::label_selector(errors, &own);
-    let template = spec.child("template");
-    if let Ok(selector) = LabelSelector::from_tree(Some(own.value))
-        && !selector.matches(template.value.at(&["metadata", "labels"]))
-    {
-        let labels = template.child("metadata").child("labels");
-        errors.push(labels.invalid("`selector` does not match template `labels`"));
-    }
-    if !own.value.is_null() {
-        not_empty(errors, &own, "daemonset");
-    }
-    lasting_template(errors, &template, "DaemonSet");
-    checks::nonnegative(errors, &spec.child("minReadySeconds"));
-    let strategy = spec.child("updateStrategy");
-    let rolling = strategy.child("rollingUpdate");
-    match strategy.str("type") {
-        "OnDelete" => {}
-        "RollingUpdate" if rolling.value.is_null() => errors.push(rolling.required("")),
-        "RollingUpdate" => {
-            let [unavailable, surge] = ["maxUnavailable", "maxSurge"].map(|key| rolling.child(key));
-            [&unavailable, &surge].into_iter().for_each(|at| count_or_percent(errors, at));
-            [&unavailable, &surge].into_iter().for_each(|at| at_most_all(errors, at));
-            match (amount(unavailable.value) != 0, amount(surge.value) != 0) {
-                (true, true) => errors.push(surge.invalid("may not be set when maxUnavailable is non-zero")),
-                (false, false) => errors.push(unavailable.required("cannot be 0 when maxSurge is 0")),
-                _ => {}
-            }
-        }
-        kind => {
-            let shown = format!("{{\"Type\":{},\"RollingUpdate\":{}}}", Value::from(kind), rolling.value);
-            let error = strategy.not_supported(&["RollingUpdate", "OnDelete"]);
-            errors.push(FieldError { value: shown, ..error });
-        }
-    }
-    checks::nonnegative(errors, &spec.child("revisionHistoryLimit"));
-}
-
-fn daemon_status(errors: &mut Errors, new: &At, old: &At) {
-    let all = [
-        "currentNumberScheduled",
-        "numberMisscheduled",
-        "desiredNumberScheduled",
-        "numberReady",
-        "observedGeneration",
-        "updatedNumberScheduled",
-        "numberAvailable",
-        "numberUnavailable",
-        "collisionCount",
-    ];
-    counts(errors, &new.child("status"), &all, &[]);
-    collisions(errors, new, old);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Rules;
+    use crate::rules::workloads::daemon::{DAEMON_SET, TEMPLATE_GENERATION};
+    use crate::rules::workloads::stateful::STATEFUL_SET;
 
     fn object(kind: &Kind, extra: Value) -> Value {
         let mut spec = json!({"selector": {"matchLabels": {"app": "a"}}, "template": {

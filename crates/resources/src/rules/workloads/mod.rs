@@ -2,8 +2,10 @@
 
 pub mod apps;
 pub mod batch;
+pub mod daemon;
 mod failure_policy;
 pub mod scaling;
+pub mod stateful;
 
 use model::names;
 use model::selector::LabelSelector;

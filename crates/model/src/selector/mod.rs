@@ -5,6 +5,11 @@ use std::fmt;
 
 use serde_json::Value;
 
+mod fields;
+mod parse;
+
+pub use fields::{FieldRequirement, FieldSelector, escape};
+
 use crate::names;
 use crate::tree::TreeExt;
 
@@ -166,7 +171,7 @@ impl LabelSelector {
 
     /// Reads the text form, `a=b,c in (d,e),!f`; the error is upstream's text.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Parser { tokens: scan(text), position: 0 }.parse().map(Self::new)
+        parse::parse(text).map(Self::new)
     }
 
     /// From a map of equalities (`spec.selector` of a Service, `nodeSelector`), unchecked.
@@ -243,316 +248,6 @@ impl fmt::Display for LabelSelector {
         }
         Ok(())
     }
-}
-
-/// A lexical token with its text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    Word(String),
-    Symbol(&'static str),
-    Fault(String),
-    End,
-}
-
-impl Token {
-    fn text(&self) -> &str {
-        match self {
-            Token::Word(text) | Token::Fault(text) => text,
-            Token::Symbol(text) => text,
-            Token::End => "",
-        }
-    }
-
-    fn is(&self, symbol: &str) -> bool {
-        matches!(self, Token::Symbol(own) if *own == symbol)
-    }
-}
-
-const SYMBOLS: [&str; 9] = [")", ",", "!", "==", "=", ">", "<", "!=", "("];
-
-fn scan(text: &str) -> Vec<Token> {
-    let special = |letter: char| "=!(),><".contains(letter);
-    let blank = |letter: char| " \t\r\n".contains(letter);
-    let mut tokens = Vec::new();
-    // A NUL ends the text for upstream's lexer.
-    let mut rest = text.split('\0').next().unwrap_or_default();
-    loop {
-        rest = rest.trim_start_matches(blank);
-        let Some(first) = rest.chars().next() else { break };
-        if !special(first) {
-            let end = rest.find(|letter| special(letter) || blank(letter)).unwrap_or(rest.len());
-            tokens.push(Token::Word(rest[..end].to_owned()));
-            rest = &rest[end..];
-            continue;
-        }
-        let longest =
-            SYMBOLS.iter().filter(|symbol| rest.starts_with(**symbol)).max_by_key(|symbol| symbol.len());
-        match longest {
-            Some(symbol) => {
-                tokens.push(Token::Symbol(symbol));
-                rest = &rest[symbol.len()..];
-            }
-            None => {
-                tokens.push(Token::Fault(format!("error expected: keyword found '{first}'")));
-                break;
-            }
-        }
-    }
-    tokens.push(Token::End);
-    tokens
-}
-
-struct Parser {
-    tokens: Vec<Token>,
-    position: usize,
-}
-
-impl Parser {
-    fn peek(&self) -> &Token {
-        self.tokens.get(self.position).unwrap_or(&Token::End)
-    }
-
-    fn take(&mut self) -> Token {
-        let token = self.peek().clone();
-        self.position += 1;
-        token
-    }
-
-    fn parse(mut self) -> Result<Vec<Requirement>, String> {
-        let mut requirements = Vec::new();
-        loop {
-            match self.peek() {
-                Token::End => return Ok(requirements),
-                token if starts_requirement(token) => {}
-                token => {
-                    return Err(format!(
-                        "found '{}', expected: !, identifier, or 'end of string'",
-                        token.text()
-                    ));
-                }
-            }
-            let requirement =
-                self.requirement().map_err(|error| format!("unable to parse requirement: {error}"))?;
-            requirements.push(requirement);
-            match self.take() {
-                Token::End => return Ok(requirements),
-                token if token.is(",") => {
-                    let next = self.peek();
-                    if !starts_requirement(next) {
-                        return Err(format!("found '{}', expected: identifier after ','", next.text()));
-                    }
-                }
-                token => return Err(format!("found '{}', expected: ',' or 'end of string'", token.text())),
-            }
-        }
-    }
-
-    fn requirement(&mut self) -> Result<Requirement, String> {
-        let mut token = self.take();
-        let absent = token.is("!");
-        if absent {
-            token = self.take();
-        }
-        let Token::Word(key) = token else {
-            return Err(format!("found '{}', expected: identifier", token.text()));
-        };
-        if let Some(error) = key_error(&key, "<nil>") {
-            return Err(error);
-        }
-        if absent {
-            return Requirement::new(&key, Operator::DoesNotExist, Vec::new());
-        }
-        if *self.peek() == Token::End || self.peek().is(",") {
-            return Requirement::new(&key, Operator::Exists, Vec::new());
-        }
-        let token = self.take();
-        let operator = match token.text() {
-            "in" => Operator::In,
-            "notin" => Operator::NotIn,
-            "=" => Operator::Equals,
-            "==" => Operator::DoubleEquals,
-            "!=" => Operator::NotEquals,
-            ">" => Operator::GreaterThan,
-            "<" => Operator::LessThan,
-            other => return Err(format!("found '{other}', expected: in, notin, =, ==, !=, gt, lt")),
-        };
-        let mut values = match operator {
-            Operator::In | Operator::NotIn => self.values()?,
-            _ => vec![self.exact_value()?],
-        };
-        values.sort();
-        values.dedup();
-        Requirement::new(&key, operator, values)
-    }
-
-    fn values(&mut self) -> Result<Vec<String>, String> {
-        let token = self.take();
-        if !token.is("(") {
-            return Err(format!("found '{}' expected: '('", token.text()));
-        }
-        if self.peek().is(")") {
-            self.take();
-            return Ok(vec![String::new()]);
-        }
-        if !matches!(self.peek(), Token::Word(_)) && !self.peek().is(",") {
-            return Err(format!("found '{}', expected: ',', ')' or identifier", self.peek().text()));
-        }
-        let mut values = Vec::new();
-        loop {
-            match self.take() {
-                Token::Word(word) => {
-                    values.push(word);
-                    let next = self.peek();
-                    if next.is(")") {
-                        break;
-                    }
-                    if !next.is(",") {
-                        return Err(format!("found '{}', expected: ',' or ')'", next.text()));
-                    }
-                }
-                token if token.is(",") => {
-                    if values.is_empty() || self.peek().is(",") || self.peek().is(")") {
-                        values.push(String::new());
-                    }
-                    if self.peek().is(")") {
-                        break;
-                    }
-                }
-                token => return Err(format!("found '{}', expected: ',', or identifier", token.text())),
-            }
-        }
-        self.take();
-        Ok(values)
-    }
-
-    fn exact_value(&mut self) -> Result<String, String> {
-        if *self.peek() == Token::End || self.peek().is(",") {
-            return Ok(String::new());
-        }
-        match self.take() {
-            Token::Word(word) => Ok(word),
-            token => Err(format!("found '{}', expected: identifier", token.text())),
-        }
-    }
-}
-
-fn starts_requirement(token: &Token) -> bool {
-    matches!(token, Token::Word(_)) || token.is("!")
-}
-
-/// One condition on a field.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldRequirement {
-    /// Field path, `spec.nodeName`.
-    pub field: String,
-    /// Whether it must be equal (else: differ).
-    pub equal: bool,
-    /// Value.
-    pub value: String,
-}
-
-/// A field selector: all requirements must hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FieldSelector {
-    /// Requirements in text order (sorted).
-    pub requirements: Vec<FieldRequirement>,
-}
-
-impl FieldSelector {
-    /// Reads `a=b,c!=d`; `\` escapes `,`, `=` and itself in values. The error is upstream's text.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut terms = split_terms(text);
-        terms.sort_unstable();
-        let mut requirements = Vec::new();
-        for term in terms.into_iter().filter(|term| !term.is_empty()) {
-            let split = term.char_indices().find_map(|(at, _)| {
-                let operator =
-                    ["!=", "==", "="].into_iter().find(|operator| term[at..].starts_with(operator))?;
-                Some((&term[..at], operator != "!=", &term[at + operator.len()..]))
-            });
-            let Some((field, equal, value)) = split else {
-                return Err(format!("invalid selector: '{text}'; can't understand '{term}'"));
-            };
-            requirements.push(FieldRequirement { field: field.into(), equal, value: unescape(value)? });
-        }
-        Ok(Self { requirements })
-    }
-
-    /// Whether it restricts nothing.
-    pub fn is_everything(&self) -> bool {
-        self.requirements.is_empty()
-    }
-
-    /// The value a field must have, if the selector says so.
-    pub fn exact(&self, field: &str) -> Option<&str> {
-        let found =
-            self.requirements.iter().find(|requirement| requirement.equal && requirement.field == field);
-        found.map(|requirement| requirement.value.as_str())
-    }
-
-    /// Whether fields satisfy it; an absent field is empty.
-    pub fn matches<'v>(&self, lookup: impl Fn(&str) -> Option<&'v str>) -> bool {
-        let holds = |requirement: &FieldRequirement| {
-            (lookup(&requirement.field).unwrap_or_default() == requirement.value) == requirement.equal
-        };
-        self.requirements.iter().all(holds)
-    }
-}
-
-impl fmt::Display for FieldSelector {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, requirement) in self.requirements.iter().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            let sign = if requirement.equal { "=" } else { "!=" };
-            write!(formatter, "{comma}{}{sign}{}", requirement.field, escape(&requirement.value))?;
-        }
-        Ok(())
-    }
-}
-
-fn split_terms(text: &str) -> Vec<&str> {
-    let mut terms = Vec::new();
-    let (mut start, mut escaped) = (0, false);
-    for (at, letter) in text.char_indices() {
-        match letter {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            ',' => {
-                terms.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    terms.push(&text[start..]);
-    terms
-}
-
-/// Escapes a value for a field selector.
-pub fn escape(value: &str) -> String {
-    value.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=")
-}
-
-fn unescape(value: &str) -> Result<String, String> {
-    let mut plain = String::with_capacity(value.len());
-    let mut letters = value.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => match letters.next() {
-                Some(letter @ ('\\' | ',' | '=')) => plain.push(letter),
-                Some(other) => {
-                    return Err(format!("invalid field selector: invalid escape sequence: \\{other}"));
-                }
-                None => return Err("invalid field selector: invalid escape sequence: \\".into()),
-            },
-            ',' | '=' => {
-                let number = u32::from(letter);
-                return Err(format!("invalid field selector: unescaped character in value: {number}"));
-            }
-            other => plain.push(other),
-        }
-    }
-    Ok(plain)
 }
 
 #[cfg(test)]
@@ -644,36 +339,12 @@ mod tests {
         assert_eq!(error, "\"X\" is not a valid label selector operator");
     }
 
-    #[test]
-    fn fields() {
-        let selector = FieldSelector::parse(r"spec.nodeName=n1,status.phase!=a\,b").unwrap();
-        assert_eq!(selector.to_string(), r"spec.nodeName=n1,status.phase!=a\,b");
-        assert_eq!(selector.exact("spec.nodeName"), Some("n1"));
-        assert!(selector.matches(|field| (field == "spec.nodeName").then_some("n1")));
-        assert!(!selector.matches(|_| None));
-        let faulty = [
-            ("a", "invalid selector: 'a'; can't understand 'a'"),
-            (r"a=\b", r"invalid field selector: invalid escape sequence: \b"),
-            ("a=b=c", "invalid field selector: unescaped character in value: 61"),
-        ];
-        for (text, expected) in faulty {
-            assert_eq!(FieldSelector::parse(text).unwrap_err(), expected);
-        }
-    }
-
     proptest! {
         #[test]
         fn writing_and_reading_agree(text in "[a-c!=(), innot<>0-9]{0,24}") {
             if let Ok(selector) = LabelSelector::parse(&text) {
                 prop_assert_eq!(LabelSelector::parse(&selector.to_string()).map(|s| s.to_string()), Ok(selector.to_string()));
             }
-        }
-
-        #[test]
-        fn fields_survive(value in "[a-z,=\\\\]{0,12}") {
-            let text = format!("f={}", escape(&value));
-            let selector = FieldSelector::parse(&text).unwrap();
-            prop_assert_eq!(selector.exact("f"), Some(value.as_str()));
         }
     }
 }
