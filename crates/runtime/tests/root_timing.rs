@@ -46,6 +46,28 @@ async fn measure(prepared: usize) {
     bench.finish().await;
 }
 
+/// Memory that each Pod's process has for itself; the program's own pages are shared by all of them.
+const SHIM_DIRTY_KIB_MAX: u64 = 512;
+
+#[tokio::test]
+#[ignore = "needs root: run by make test"]
+async fn a_pod_process_is_small() {
+    let bench = Bench::new().await;
+    let running = bench.run("exec sleep 1000", |_| {}).await;
+    bench.runtime.exec_sync(&running.id, &["true".to_owned()], 0).await.unwrap();
+    let name = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let shim = bench.processes().into_iter().find(|pid| name(pid).trim() == "carob-pod").unwrap();
+    let rollup = std::fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap();
+    let kib = |key: &str| -> u64 {
+        let line = rollup.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let dirty = kib("Private_Dirty");
+    eprintln!("pod process: {dirty} KiB of its own, {} KiB of the program", kib("Pss_File"));
+    assert!(dirty <= SHIM_DIRTY_KIB_MAX, "{rollup}");
+    bench.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs root: run by make test"]
 async fn stages() {

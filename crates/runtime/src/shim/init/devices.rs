@@ -43,9 +43,8 @@ pub fn make_all(devices: &[DeviceSpec], root: BorrowedFd<'_>) -> Step<()> {
         let number = sys::path::device_number(device.major, device.minor);
         match sys::path::make_node(parent.as_fd(), name, device.mode, number) {
             Ok(()) => {
-                let opened = sys::path::open_in_root(root, &device.path, O_PATH);
                 if device.uid != 0 || device.gid != 0 {
-                    let opened = context(opened, doing)?;
+                    let opened = context(sys::path::open_in_root(root, &device.path, O_PATH), doing)?;
                     context(sys::path::set_owner_of_location(opened.as_fd(), device.uid, device.gid), doing)?;
                 }
             }
