@@ -54,7 +54,8 @@ pub fn offered(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// Headers of the 101 answer, and the protocol chosen: the first of `supported` that the client offers.
+/// Headers of the 101 answer, and the protocol chosen: the client's first one that is supported. `""` is supported
+/// where clients may name none.
 ///
 /// # Errors
 /// When the handshake is none, or no protocol fits.
@@ -67,8 +68,10 @@ pub fn accept(headers: &HeaderMap, supported: &[&'static str]) -> Result<(Header
     }
     let key = headers.get(SEC_WEBSOCKET_KEY).ok_or(Refusal::NoHandshake("Sec-WebSocket-Key is missing"))?;
     let offered = offered(headers);
-    let chosen = supported.iter().find(|own| offered.iter().any(|other| other == *own));
-    let chosen = *chosen.ok_or(Refusal::NoProtocol { offered })?;
+    let known = |name: &str| supported.iter().find(|own| **own == name).copied();
+    let chosen =
+        if offered.is_empty() { known("") } else { offered.iter().find_map(|name| known(name)) };
+    let chosen = chosen.ok_or(Refusal::NoProtocol { offered })?;
     let mut answer = HeaderMap::new();
     answer.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     answer.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -77,7 +80,9 @@ pub fn accept(headers: &HeaderMap, supported: &[&'static str]) -> Result<(Header
         SEC_WEBSOCKET_ACCEPT,
         accept.map_err(|_| Refusal::NoHandshake("Sec-WebSocket-Key is broken"))?,
     );
-    answer.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(chosen));
+    if !chosen.is_empty() {
+        answer.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(chosen));
+    }
     Ok((answer, chosen))
 }
 
@@ -89,6 +94,9 @@ pub fn request(key: &str, protocols: &[&str]) -> HeaderMap {
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     for (name, value) in [(SEC_WEBSOCKET_KEY, key.to_owned()), (SEC_WEBSOCKET_PROTOCOL, protocols.join(", "))]
     {
+        if value.is_empty() {
+            continue;
+        }
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);
         }
@@ -134,7 +142,9 @@ mod tests {
         assert_eq!(answer[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(accepted(StatusCode::SWITCHING_PROTOCOLS, &answer, key), Some("v4.channel.k8s.io".into()));
         assert_eq!(accepted(StatusCode::SWITCHING_PROTOCOLS, &answer, "other"), None);
-        assert!(accept(&asked, &["other"]).is_err());
+        assert!(accept(&asked, &["other", ""]).is_err());
+        let (answer, chosen) = accept(&request(key, &[]), &["other", ""]).unwrap();
+        assert_eq!((chosen, answer.contains_key(SEC_WEBSOCKET_PROTOCOL)), ("", false));
         assert!(accept(&HeaderMap::new(), &["v4.channel.k8s.io"]).is_err());
     }
 }

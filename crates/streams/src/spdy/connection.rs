@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -18,6 +19,8 @@ use super::headers::{Compressor, Decompressor, Headers};
 const CHUNKS_MAX: usize = 32;
 /// Frames that wait to be written.
 const FRAMES_MAX: usize = 64;
+/// How long the other end may take to hang up once all is said.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Streams that wait to be accepted.
 const ACCEPTS_MAX: usize = 128;
 /// Streams at once.
@@ -29,6 +32,8 @@ enum Out {
     Plain(Frame),
     Syn { stream: u32, headers: Headers, fin: bool },
     Reply { stream: u32, headers: Headers },
+    /// Nothing comes after this.
+    Last,
 }
 
 type Streams = Arc<Mutex<HashMap<u32, mpsc::Sender<Bytes>>>>;
@@ -37,7 +42,7 @@ type Streams = Arc<Mutex<HashMap<u32, mpsc::Sender<Bytes>>>>;
 pub struct Connection {
     accepts: mpsc::Receiver<Stream>,
     opener: Opener,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 #[derive(Clone)]
@@ -91,12 +96,26 @@ impl Connection {
         let reading =
             Reading { streams, out, accepted, decompressor: Decompressor::default(), odd: first % 2 == 1 };
         tasks.spawn(reading.run(reader));
-        Self { accepts, opener, _tasks: tasks }
+        Self { accepts, opener, tasks }
     }
 
     /// The next stream that the other end opens; `None` when the connection is gone.
     pub async fn accept(&mut self) -> Option<Stream> {
         self.accepts.recv().await
+    }
+
+    /// Ends the connection in order: what was written before goes out, and the other end hangs up. Streams must have
+    /// been dropped, or be read on meanwhile.
+    pub async fn close(mut self) {
+        self.accepts.close();
+        let Self { mut tasks, opener, .. } = self;
+        let ended = async {
+            // A writer that is gone has nothing to say.
+            let _ = opener.out.send(Out::Last).await;
+            while tasks.join_next().await.is_some() {}
+        };
+        // The other end may never hang up; the connection goes then as it is.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
     }
 
     /// Opens a stream.
@@ -176,7 +195,8 @@ impl StreamWriter {
 async fn write_all<S: AsyncWrite>(mut writer: WriteHalf<S>, mut frames: mpsc::Receiver<Out>) {
     let mut compressor = Compressor::default();
     let mut buffer = BytesMut::new();
-    while let Some(first) = frames.recv().await {
+    let mut last = false;
+    while let (false, Some(first)) = (last, frames.recv().await) {
         let mut next = Some(first);
         // What waits already goes out together.
         while let Some(out) = next {
@@ -188,8 +208,15 @@ async fn write_all<S: AsyncWrite>(mut writer: WriteHalf<S>, mut frames: mpsc::Re
                 Out::Reply { stream, headers } => {
                     Frame::SynReply { stream, fin: false, block: compressor.compress(&headers).into() }
                 }
+                Out::Last => {
+                    last = true;
+                    Frame::GoAway { last_stream: 0 }
+                }
             };
             frame.write(&mut buffer);
+            if last {
+                break;
+            }
             next = if buffer.len() < 4 * DATA_BYTES_MAX { frames.try_recv().ok() } else { None };
         }
         if writer.write_all(&buffer).await.is_err() || writer.flush().await.is_err() {
@@ -246,11 +273,12 @@ impl Reading {
             }
             Frame::Data { stream, fin, data } => {
                 let sender = self.streams.lock().await.get(&stream).cloned();
+                let mut left = false;
                 if let (Some(sender), false) = (sender, data.is_empty()) {
                     // A reader that left does not want the rest.
-                    let _ = sender.send(data).await;
+                    left = sender.send(data).await.is_err();
                 }
-                if fin {
+                if fin || left {
                     self.streams.lock().await.remove(&stream);
                 }
             }

@@ -7,6 +7,6 @@ mod dictionary;
 mod frame;
 mod headers;
 
-pub use connection::{Connection, Stream};
+pub use connection::{Connection, Stream, StreamWriter};
 pub use frame::{FRAME_BYTES_MAX, Frame, FrameError};
 pub use headers::{Compressor, Decompressor, HEADER_BYTES_MAX, Headers};
