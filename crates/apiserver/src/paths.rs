@@ -21,7 +21,7 @@ pub async fn dispatch(context: &Arc<Context>) -> Result<Answer, Status> {
     }
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     match parts.as_slice() {
-        [check @ ("healthz" | "livez" | "readyz"), rest @ ..] => health(context, check, rest),
+        [check @ ("healthz" | "livez" | "readyz"), rest @ ..] => health(context, check, rest).await,
         ["version"] => Ok(Answer::Other(200, version(context))),
         ["metrics"] => {
             let text = context.server.metrics.text(&context.server);
@@ -61,11 +61,12 @@ fn version(context: &Context) -> serde_json::Value {
 }
 
 /// `/livez`, `/readyz`, `/healthz`, their `?verbose` and `?exclude=`, and single checks below them.
-fn health(context: &Context, endpoint: &str, rest: &[&str]) -> Result<Answer, Status> {
+async fn health(context: &Context, endpoint: &str, rest: &[&str]) -> Result<Answer, Status> {
     let server = &context.server;
     let mut results: Vec<(String, Result<(), String>)> =
         vec![("ping".into(), Ok(())), ("log".into(), Ok(()))];
-    results.push(("etcd".into(), Ok(())));
+    let store = server.objects().store().revision().await;
+    results.push(("etcd".into(), store.map(drop).map_err(|error| error.to_string())));
     // Liveness is not about what has not started yet.
     if endpoint != "livez" {
         results.extend(server.checks().into_iter().map(|(name, check)| (name, check())));

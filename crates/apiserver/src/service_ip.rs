@@ -179,6 +179,9 @@ impl ServiceAddresses {
         if !served.is_core("services") {
             return Ok(reserved);
         }
+        if let Some(old) = old {
+            keep_allocated(object, old);
+        }
         let before: Vec<IpAddr> = old.map(addresses).unwrap_or_default();
         let ports_before: Vec<(u16, String)> = old.map(node_ports).unwrap_or_default();
         let mut taken = self.taken.lock();
@@ -409,6 +412,47 @@ impl ServiceAddresses {
             taken.ports.remove(&port);
         }
     }
+}
+
+/// An update that leaves out what was given to the Service keeps it (upstream's `patchAllocatedValues`).
+fn keep_allocated(object: &mut Value, old: &Value) {
+    let kinds = (old.text(&["spec", "type"]).to_owned(), object.text(&["spec", "type"]).to_owned());
+    let has_address = |kind: &str| kind != "ExternalName";
+    if has_address(&kinds.0) && has_address(&kinds.1) {
+        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            let absent = match object.at(&["spec", field]) {
+                None => true,
+                Some(value) => value == "" || value.as_array().is_some_and(Vec::is_empty),
+            };
+            if let (true, Some(value)) = (absent, old.at(&["spec", field])) {
+                object.set(&["spec", field], value.clone());
+            }
+        }
+    }
+    let has_port = |kind: &str| matches!(kind, "NodePort" | "LoadBalancer");
+    if !has_port(&kinds.0) || !has_port(&kinds.1) {
+        return;
+    }
+    if let (0, Some(port)) = (
+        object.integer(&["spec", "healthCheckNodePort"]).unwrap_or(0),
+        old.at(&["spec", "healthCheckNodePort"]).filter(|_| needs_health_port(object)),
+    ) {
+        object.set(&["spec", "healthCheckNodePort"], port.clone());
+    }
+    let key = |port: &Value| (port.text(&["protocol"]).to_owned(), port.integer(&["port"]));
+    let Some(ports) = object["spec"].get_mut("ports").and_then(Value::as_array_mut) else { return };
+    for port in ports.iter_mut().filter(|port| port.integer(&["nodePort"]).unwrap_or(0) == 0) {
+        let own = key(port);
+        let same = old.items(&["spec", "ports"]).iter().find(|other| key(other) == own);
+        if let Some(number) = same.and_then(|other| other.at(&["nodePort"])) {
+            port["nodePort"] = number.clone();
+        }
+    }
+}
+
+fn needs_health_port(service: &Value) -> bool {
+    service.text(&["spec", "type"]) == "LoadBalancer"
+        && service.text(&["spec", "externalTrafficPolicy"]) == "Local"
 }
 
 fn addresses(service: &Value) -> Vec<IpAddr> {

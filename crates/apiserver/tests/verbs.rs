@@ -284,3 +284,109 @@ async fn services_get_addresses() {
     let again = it.json(&format!("POST {path}"), &taken).await;
     assert_eq!(again.code, 409, "the address is free again, the name is not: {}", again.text);
 }
+
+#[tokio::test]
+async fn services_keep_what_they_were_given() {
+    let it = Harness::new().await;
+    let path = "/api/v1/namespaces/default/services";
+    let service = json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+    let made = it.json(&format!("POST {path}"), &service).await.body;
+    let put = it.json(&format!("PUT {path}/s"), &service).await;
+    assert_eq!(put.code, 200, "{}", put.text);
+    assert_eq!(put.body["spec"], made["spec"]);
+    let mut other = service.clone();
+    other["spec"]["ports"] = json!([{"port": 81}]);
+    let moved = it.json(&format!("PUT {path}/s"), &other).await.body;
+    assert_ne!(moved["spec"]["ports"][0]["nodePort"], made["spec"]["ports"][0]["nodePort"]);
+    // A fresh server reads what is taken.
+    let options = it.server.options.clone();
+    let second = apiserver::Server::open(options).await.unwrap();
+    let it = Harness { server: second, clock: it.clock };
+    let mut taken = service;
+    taken["metadata"]["name"] = json!("t");
+    taken["spec"]["clusterIP"] = made["spec"]["clusterIP"].clone();
+    assert_eq!(it.json(&format!("POST {path}"), &taken).await.code, 422);
+}
+
+#[tokio::test]
+async fn evictions_ask_the_budget() {
+    let it = Harness::new().await;
+    let mut running = pod("p");
+    running["metadata"]["labels"] = json!({"app": "web"});
+    running["spec"]["nodeName"] = json!("n1");
+    it.json(&format!("POST {PODS}"), &running).await;
+    let merge = [("content-type", "application/merge-patch+json")];
+    let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    it.send(&format!("PATCH {PODS}/p/status"), &merge, ready.to_string()).await;
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    assert_eq!(it.json(&format!("POST {budgets}"), &budget).await.code, 201);
+    let counted = |allowed: i64| {
+        json!({"status": {"observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 1,
+            "desiredHealthy": 1, "expectedPods": 1}})
+    };
+    it.send(&format!("PATCH {budgets}/b/status"), &merge, counted(0).to_string()).await;
+    let eviction = json!({"metadata": {"name": "p"}});
+    let refused = it.json(&format!("POST {PODS}/p/eviction"), &eviction).await;
+    let text = "Cannot evict pod as it would violate the pod's disruption budget.";
+    assert_eq!((refused.code, refused.message()), (429, text));
+    assert!(refused.headers.get("retry-after").is_none());
+    let cause = &refused.body["details"]["causes"][0];
+    assert_eq!(cause["message"], "The disruption budget b needs 1 healthy pods and has 1 currently");
+    it.send(&format!("PATCH {budgets}/b/status"), &merge, counted(1).to_string()).await;
+    let evicted = it.json(&format!("POST {PODS}/p/eviction"), &eviction).await;
+    assert_eq!((evicted.code, &evicted.body["status"]), (201, &json!("Success")), "{}", evicted.text);
+    let pod = it.call(&format!("GET {PODS}/p")).await.body;
+    assert_eq!(pod["metadata"]["deletionGracePeriodSeconds"], 30);
+    let conditions = pod["status"]["conditions"].as_array().unwrap();
+    assert!(conditions.iter().any(|condition| condition["reason"] == "EvictionByEvictionAPI"));
+    let budget = it.call(&format!("GET {budgets}/b")).await.body;
+    assert_eq!(budget["status"]["disruptionsAllowed"], 0);
+    assert!(budget["status"]["disruptedPods"]["p"].is_string());
+}
+
+#[tokio::test]
+async fn scales_change_replicas() {
+    let it = Harness::new().await;
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = json!({"metadata": {"name": "d"}, "spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    let made = it.json(&format!("POST {path}"), &deployment).await;
+    assert_eq!((made.code, &made.body["metadata"]["generation"]), (201, &json!(1)), "{}", made.text);
+    let mut scale = it.call(&format!("GET {path}/d/scale")).await.body;
+    assert_eq!((&scale["kind"], &scale["spec"]["replicas"]), (&json!("Scale"), &json!(2)));
+    scale["spec"]["replicas"] = json!(5);
+    let put = it.json(&format!("PUT {path}/d/scale"), &scale).await;
+    assert_eq!((put.code, &put.body["spec"]["replicas"]), (200, &json!(5)), "{}", put.text);
+    let stale = it.json(&format!("PUT {path}/d/scale"), &scale).await;
+    assert_eq!(stale.code, 409);
+    let merge = [("content-type", "application/merge-patch+json")];
+    let patched = it.send(&format!("PATCH {path}/d/scale"), &merge, "{\"spec\":{\"replicas\":1}}").await;
+    assert_eq!((patched.code, &patched.body["spec"]["replicas"]), (200, &json!(1)), "{}", patched.text);
+    let got = it.call(&format!("GET {path}/d")).await.body;
+    assert_eq!((&got["spec"]["replicas"], &got["metadata"]["generation"]), (&json!(1), &json!(3)));
+}
+
+#[tokio::test]
+async fn versions_share_their_objects() {
+    let it = Harness::new().await;
+    let scaler = json!({"metadata": {"name": "h"}, "spec": {"maxReplicas": 3, "targetCPUUtilizationPercentage": 50,
+        "scaleTargetRef": {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}}});
+    let old = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers";
+    let new = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
+    let made = it.json(&format!("POST {old}"), &scaler).await;
+    assert_eq!((made.code, &made.body["apiVersion"]), (201, &json!("autoscaling/v1")), "{}", made.text);
+    let shown = it.call(&format!("GET {new}/h")).await.body;
+    assert_eq!(shown["apiVersion"], "autoscaling/v2");
+    assert_eq!(shown["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 50);
+    assert_eq!(shown["metadata"]["resourceVersion"], made.body["metadata"]["resourceVersion"]);
+    let listed = it.call(&format!("GET {old}")).await.body;
+    assert_eq!(listed["items"][0]["spec"]["targetCPUUtilizationPercentage"], 50);
+    let event = json!({"metadata": {"name": "e"}, "regarding": {"kind": "Pod", "name": "p", "namespace": "default"},
+        "eventTime": "2026-01-02T03:04:05.000000Z", "reportingController": "c", "reportingInstance": "i",
+        "action": "a", "reason": "r", "type": "Normal", "note": "n"});
+    let made = it.json("POST /apis/events.k8s.io/v1/namespaces/default/events", &event).await;
+    assert_eq!(made.code, 201, "{}", made.text);
+    let core = it.call("GET /api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Dp").await.body;
+    assert_eq!((core["items"].as_array().map(Vec::len), &core["items"][0]["message"]), (Some(1), &json!("n")));
+}

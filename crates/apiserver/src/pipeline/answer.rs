@@ -16,8 +16,6 @@ use crate::verbs::list::Listed;
 pub enum Answer {
     /// An object of the resource asked for, as wire bytes in the version asked for.
     Wire(u16, Bytes),
-    /// An object of the resource asked for.
-    Object(u16, Value),
     /// Something else: a `Status`, a review, a `Scale`.
     Other(u16, Value),
     /// A list.
@@ -40,7 +38,6 @@ pub fn respond(context: &Context, answer: Answer) -> Result<Response<Body>, Stat
     let accepted = context.accepted()?;
     let (code, bytes) = match answer {
         Answer::Wire(code, wire) => (code, object_bytes(context, accepted, wire)?),
-        Answer::Object(code, tree) => (code, write(accepted.format, &shaped(context, accepted, tree)?)),
         Answer::Other(code, tree) => (code, write(accepted.format, &tree)),
         Answer::List(listed) => (200, listed.bytes(context, accepted)?),
         Answer::Response(response) => return Ok(response),
@@ -108,8 +105,8 @@ pub fn failure(context: Option<&Context>, status: &Status) -> Response<Body> {
     let bytes = write(format, &status.to_value());
     let mut response = raw(status.code, format.content_type(), bytes);
     let retry_after_s = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-    if retry_after_s > 0 || status.code == 429 {
-        response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(retry_after_s.max(1)));
+    if retry_after_s > 0 {
+        response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(retry_after_s));
     }
     response
 }

@@ -1,6 +1,6 @@
 //! Which objects a list, watch or deletion of a collection means.
 
-use model::selector::{FieldSelector, LabelSelector};
+use model::selector::{FieldRequirement, FieldSelector, LabelSelector};
 use model::{Cause, Status};
 
 use crate::objects::{Stored, split_key};
@@ -30,6 +30,11 @@ impl Selection {
             LabelSelector::parse(context.query.text("labelSelector")).map_err(Status::bad_request)?;
         let mut fields =
             FieldSelector::parse(context.query.text("fieldSelector")).map_err(Status::bad_request)?;
+        // The legacy `/watch/…/NAME` paths.
+        if !context.route.name.is_empty() && fields.exact("metadata.name").is_none() {
+            let value = context.route.name.clone();
+            fields.requirements.push(FieldRequirement { field: "metadata.name".into(), equal: true, value });
+        }
         for requirement in &mut fields.requirements {
             let (group, kind) = (&served.row.group, &served.row.kind);
             requirement.field = resources::convert::field_label(group, kind, &requirement.field).into_owned();
