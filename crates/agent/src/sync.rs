@@ -25,6 +25,8 @@ use crate::{directories, garbage, observe};
 
 /// Pause before something that failed without saying when to come back is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+/// Steps that may follow each other at once.
+const QUICK_STEPS_MAX: u32 = 32;
 /// Pause after which a failed pull shows as back-off.
 const PULL_SETTLES: Duration = Duration::from_secs(5);
 
@@ -43,6 +45,8 @@ pub struct PodState {
     pub is_clean: bool,
     /// Data directories are there.
     pub has_directories: bool,
+    /// Steps in a row that followed at once.
+    pub quick_steps: u32,
     /// Failed steps in a row, for the pause after them.
     pub failures_in_a_row: u32,
     /// Probes under way.
@@ -154,8 +158,12 @@ impl Step<'_> {
         let verdicts = self.mailbox.verdicts.lock().clone();
         let more = compute_actions(self.pod, &observed, &verdicts);
         if self.can_go_on(&more) {
-            return Next::Wait(Some(self.shared.now()));
+            self.state.quick_steps += 1;
+            // Should acting not change what is observed, this must not spin.
+            let pause = if self.state.quick_steps < QUICK_STEPS_MAX { Duration::ZERO } else { RETRY };
+            return Next::Wait(self.shared.now().checked_add(pause).ok());
         }
+        self.state.quick_steps = 0;
         Next::Wait(earlier(retry_at, self.deadline()))
     }
 

@@ -1,5 +1,6 @@
 //! Whole sequences on fakes.
 
+mod correlation;
 mod lifecycle;
 mod sequences;
 mod statics;
