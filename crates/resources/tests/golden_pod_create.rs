@@ -5,6 +5,7 @@ use model::tree::TreeExt;
 use model::{GroupVersionKind, Status};
 use resources::registry;
 use resources::rules::metadata;
+use resources::rules::pod::not_acted_on;
 use resources::schema::decode::{self, Expected};
 use resources::schema::{FieldValidation, Format};
 use serde_json::value::RawValue;
@@ -80,7 +81,9 @@ fn post(body: &[u8], validation: FieldValidation) -> Result<Answer, Status> {
         let causes = errors.iter().map(resources::field::FieldError::to_cause).collect();
         return Err(Status::invalid("", "Pod", pod.name(), causes));
     }
-    warnings.extend(row.rules.warnings(&pod, None));
+    // Fields without effect are named by this system alone.
+    let own = |warning: &String| warning.ends_with(not_acted_on::TEXT);
+    warnings.extend(row.rules.warnings(&pod, None).into_iter().filter(|warning| !own(warning)));
     Ok(Answer { code: 201, body: pod, warnings })
 }
 
