@@ -70,7 +70,13 @@ impl StartContext<'_> {
             NotStarted { failure: error.failure, retry_at: error.retry_at }
         })?;
 
-        let config = match self.configure(kind, container, &image).await {
+        let configure = self.configure(kind, container, &image);
+        let config = tokio::select! {
+            config = configure => config,
+            // It may have to wait for services to be known.
+            () = self.ending() => return Err(failed("ContainerCreating", "")),
+        };
+        let config = match config {
             Ok(config) => config,
             Err(message) => {
                 warn(format!("Error: {message}"));

@@ -227,30 +227,7 @@ impl Step<'_> {
         actions: &Actions,
         volumes: &PreparedVolumes,
     ) -> Result<Option<Timestamp>, Next> {
-        if actions.create_sandbox && actions.sandbox_id.is_some() {
-            let message = "Pod sandbox changed, it will be killed and re-created.";
-            self.shared.recorder.normal(pod_reference(self.pod), "SandboxChanged", message);
-        }
-        if actions.kill_pod {
-            if let Err(error) = kill::kill_pod(self.shared, self.pod, observed, None).await {
-                return Err(self.retry("FailedKillPod", &format!("error killing pod: {error}")));
-            }
-            if actions.create_sandbox {
-                self.purge_inits(observed).await;
-            }
-        } else {
-            for own in &actions.kill {
-                let request = KillRequest {
-                    container_id: &own.container_id,
-                    name: &own.name,
-                    message: Some(&own.message),
-                    reason: own.reason,
-                    grace_s: None,
-                };
-                let ips = observed.ips();
-                kill::kill_container(self.shared, self.pod, &request, ips.first().map(String::as_str)).await;
-            }
-        }
+        self.kill(observed, actions).await?;
         if !actions.create_sandbox && actions.start.is_empty() {
             return Ok(None);
         }
@@ -262,37 +239,86 @@ impl Step<'_> {
         };
         // What was killed just now has ended; what is started next is decided on what is true now.
         let mut observed = observed.clone();
-        if !actions.kill.is_empty() || actions.kill_pod {
+        let pulls = actions.create_sandbox && self.has_to_pull(actions).await;
+        if !actions.kill.is_empty() || !observed.sandboxes.is_empty() && actions.kill_pod || pulls {
             match observe::observe(self.shared, &mut self.state.sandbox_ids).await {
                 Ok(fresh) => observed = fresh,
                 Err(error) => return Err(self.retry("FailedSync", &error.to_string())),
             }
         }
-        let credentials = crate::images::credentials(self.shared, self.pod).await;
-        let mut retry_at = None;
+        if pulls {
+            // Pulls take their time; that the sandbox is there is news worth telling before.
+            self.report(&observed, false);
+        }
         let pod_ips = if pod::is_host_network(self.pod) { self.shared.host_ips.clone() } else { pod_ips };
+        let credentials = crate::images::credentials(self.shared, self.pod).await;
+        let context = StartContext {
+            shared: self.shared,
+            mailbox: self.mailbox,
+            pod: self.pod,
+            observed: &observed,
+            sandbox_id: &sandbox_id,
+            sandbox_config: &config,
+            pod_ips: &pod_ips,
+            volumes,
+            credentials: &credentials,
+        };
+        Ok(self.start(&context, actions).await)
+    }
+
+    /// Ends what has to go.
+    async fn kill(&mut self, observed: &Observed, actions: &Actions) -> Result<(), Next> {
+        if actions.create_sandbox && actions.sandbox_id.is_some() {
+            let message = "Pod sandbox changed, it will be killed and re-created.";
+            self.shared.recorder.normal(pod_reference(self.pod), "SandboxChanged", message);
+        }
+        if actions.kill_pod {
+            if let Err(error) = kill::kill_pod(self.shared, self.pod, observed, None).await {
+                return Err(self.retry("FailedKillPod", &format!("error killing pod: {error}")));
+            }
+            if actions.create_sandbox {
+                self.purge_inits(observed).await;
+            }
+            return Ok(());
+        }
+        for own in &actions.kill {
+            let request = KillRequest {
+                container_id: &own.container_id,
+                name: &own.name,
+                message: Some(&own.message),
+                reason: own.reason,
+                grace_s: None,
+            };
+            let ips = observed.ips();
+            kill::kill_container(self.shared, self.pod, &request, ips.first().map(String::as_str)).await;
+        }
+        Ok(())
+    }
+
+    /// Whether some image is not there.
+    async fn has_to_pull(&self, actions: &Actions) -> bool {
+        for start in &actions.start {
+            let list = pod::containers_of(self.pod, start.kind);
+            let Some(image) = list.get(start.index).and_then(|own| own.image.as_deref()) else { continue };
+            if !matches!(self.shared.options.images.image_status(image).await, Ok(Some(_))) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Starts containers in order; answers when to come back for those that could not be started.
+    async fn start(&mut self, context: &StartContext<'_>, actions: &Actions) -> Option<Timestamp> {
+        let mut retry_at = None;
         for start in &actions.start {
             if self.mailbox.must_end() {
                 break;
             }
             let list = pod::containers_of(self.pod, start.kind);
             let Some(container) = list.get(start.index) else { continue };
-            let outcome = match self.check_back_off(start.kind, container, &observed) {
+            let outcome = match self.check_back_off(start.kind, container, context.observed) {
                 Some(waits) => Err(waits),
-                None => {
-                    let context = StartContext {
-                        shared: self.shared,
-                        mailbox: self.mailbox,
-                        pod: self.pod,
-                        observed: &observed,
-                        sandbox_id: &sandbox_id,
-                        sandbox_config: &config,
-                        pod_ips: &pod_ips,
-                        volumes,
-                        credentials: &credentials,
-                    };
-                    context.start(start.kind, container).await
-                }
+                None => context.start(start.kind, container).await,
             };
             match outcome {
                 Ok(()) => {
@@ -307,7 +333,7 @@ impl Step<'_> {
                 }
             }
         }
-        Ok(retry_at)
+        retry_at
     }
 
     fn retry_time(&self, waits: &NotStarted) -> Timestamp {
