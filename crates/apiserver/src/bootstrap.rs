@@ -108,7 +108,12 @@ async fn api_service(client: &Client, options: &Options) -> Result<(), Status> {
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": options.port}],
         },
     });
-    create(client, &service).await?;
+    // Asked for first: creating it again would find its address taken before it finds its name taken.
+    let path = collection(&service).join("kubernetes");
+    match client.call::<Value>(Method::GET, path.as_str(), None).await {
+        Err(status) if status.is(Reason::NotFound) => create(client, &service).await?,
+        found => drop(found?),
+    }
     let addresses: Vec<Value> = options.endpoints.iter().map(|ip| json!({"ip": ip.to_string()})).collect();
     let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints",
