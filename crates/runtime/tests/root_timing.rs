@@ -74,3 +74,29 @@ async fn stages() {
     measure(0).await;
     measure(2).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root: run by make test"]
+async fn many_pods_at_once() {
+    const PODS: usize = 50;
+    let bench = Bench::with_prepared(4).await;
+    let before = Instant::now();
+    let starts = (0..PODS).map(|number| {
+        bench.run("exec sleep 1000", move |config| {
+            config.envs = vec![("NUMBER".to_owned(), number.to_string())];
+        })
+    });
+    let running = futures::future::join_all(starts).await;
+    eprintln!("{PODS} pods at once: {:?}", before.elapsed());
+    for pod in &running {
+        let status = bench.runtime.container_status(&pod.id).await.unwrap();
+        assert_eq!(status.state, cri::runtime::ContainerState::Running);
+    }
+    let before = Instant::now();
+    let removals = running.iter().map(|pod| bench.runtime.remove_pod_sandbox(&pod.sandbox));
+    for removed in futures::future::join_all(removals).await {
+        removed.unwrap();
+    }
+    eprintln!("removed: {:?}", before.elapsed());
+    bench.finish().await;
+}

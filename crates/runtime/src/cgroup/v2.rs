@@ -58,6 +58,10 @@ pub fn apply(group: &Group, resources: &LinuxContainerResources) -> io::Result<(
 /// Attaches the device program.
 pub fn restrict_devices(group: &Group, rules: &[Rule]) -> io::Result<()> {
     let Some(directory) = group.directory("") else { return Ok(()) };
-    let directory = File::open(directory)?;
-    sys::cgroup_bpf::attach(directory.as_fd(), &sys::cgroup_bpf::compile(rules))
+    let attached = File::open(directory)
+        .and_then(|opened| sys::cgroup_bpf::attach(opened.as_fd(), &sys::cgroup_bpf::compile(rules)));
+    attached.map_err(|error| {
+        let named = format!("restrict devices of {}: {error}", directory.display());
+        io::Error::new(error.kind(), named)
+    })
 }
