@@ -1,10 +1,8 @@
 //! Whole statuses, as snapshots.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{EPOCH_S, observe, pod_of};
+use crate::common::{EPOCH_S, observe, pod_of};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
 use podlogic::container_status::StartFailure;

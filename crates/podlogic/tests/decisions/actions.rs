@@ -1,8 +1,6 @@
 //! What is done next, as a table: restart policy, sandboxes, containers → actions.
 
-mod common;
-
-use common::{observe, pod_of};
+use crate::common::{observe, pod_of};
 use podlogic::pod::ProbeKind;
 use podlogic::{ContainerKind, compute_actions};
 use serde_json::{Value, json};

@@ -1,10 +1,8 @@
 //! What containers are made with: limits, identity, DNS, hosts, environment, admission.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::pod_of;
+use crate::common::pod_of;
 use cri::runtime::SeccompProfile;
 use k8s_openapi::api::core::v1::Service;
 use model::quantity::Quantity;

@@ -1,0 +1,6 @@
+//! Decisions as data: what is observed, and what follows from it.
+
+mod actions;
+mod common;
+mod configuration;
+mod status;
