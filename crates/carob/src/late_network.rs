@@ -41,11 +41,19 @@ impl PodNetwork for LateNetwork {
         self.wait().await?.attach(namespace, attachment).await
     }
 
+    // What goes before the network is there is cleaned up by the `retain` that follows its opening: waiting here would
+    // keep the runtime from opening, and with it the node from ever getting its addresses.
     async fn detach(&self, sandbox_id: &str) -> cri::Result<()> {
-        self.wait().await?.detach(sandbox_id).await
+        match self.get() {
+            Some(network) => network.detach(sandbox_id).await,
+            None => Ok(()),
+        }
     }
 
     async fn retain(&self, live: &[String]) -> cri::Result<()> {
-        self.wait().await?.retain(live).await
+        match self.get() {
+            Some(network) => network.retain(live).await,
+            None => Ok(()),
+        }
     }
 }
