@@ -1,0 +1,100 @@
+//! From a command line to an exit code.
+
+use crate::command::{Command, Invocation};
+use crate::commands::ROOT;
+use crate::context::Context;
+use crate::failure::{Failure, message};
+use crate::flags::{self, Groups, help, shared};
+use crate::manifest::diagnose::distance;
+
+/// Runs a command line (without the program's name) and gives the exit code.
+pub async fn run(context: &Context, arguments: &[String]) -> u8 {
+    match dispatch(context, arguments).await {
+        Ok(()) => 0,
+        Err(failure) => {
+            context.err(&failure.text());
+            failure.code()
+        }
+    }
+}
+
+/// Finds the command that the words name; the rest are its arguments.
+fn find(arguments: &[String]) -> (Vec<&'static Command>, Vec<String>) {
+    let mut path: Vec<&'static Command> = vec![&ROOT];
+    let mut rest = arguments.to_vec();
+    loop {
+        let command = path[path.len() - 1];
+        if command.subcommands.is_empty() {
+            return (path, rest);
+        }
+        let groups: Vec<Groups> = vec![shared::GLOBAL, command.flags];
+        let Some(at) = flags::parse::positions(&groups, &rest).first().copied() else { return (path, rest) };
+        let word = rest[at].as_str();
+        let named = |sub: &&Command| sub.name == word || sub.aliases.contains(&word);
+        let Some(sub) = command.subcommands.iter().find(named) else { return (path, rest) };
+        rest.remove(at);
+        path.push(sub);
+    }
+}
+
+async fn dispatch(context: &Context, arguments: &[String]) -> Result<(), Failure> {
+    let (found, rest) = find(arguments);
+    let command = found[found.len() - 1];
+    let mut path = context.program.clone();
+    for command in &found[1..] {
+        path = format!("{path} {}", command.name);
+    }
+    let groups: Vec<Groups> = vec![shared::GLOBAL, command.flags];
+    let values = flags::parse(&groups, &rest)
+        .map_err(|error| message(format!("{error}\nSee '{path} --help' for usage.")))?;
+    if values.help {
+        context.out(&help::command(command, &path));
+        return Ok(());
+    }
+    let Some(run) = command.run else {
+        return without_run(context, command, &path, &values.arguments);
+    };
+    let missing: Vec<String> =
+        command.required.iter().filter(|name| !values.given(name)).map(|name| format!("{name:?}")).collect();
+    if !missing.is_empty() {
+        return Err(message(format!("required flag(s) {} not set", missing.join(", "))));
+    }
+    let invocation = Invocation { context, values, path, command };
+    run(&invocation).await
+}
+
+/// A command that only has commands below.
+fn without_run(context: &Context, command: &Command, path: &str, words: &[String]) -> Result<(), Failure> {
+    let Some(word) = words.first() else {
+        context.out(&help::command(command, path));
+        return Ok(());
+    };
+    if path.contains(' ') {
+        // Only the program itself judges words that it does not know; below it, help is shown.
+        let known = suggestions(command, word);
+        if known.is_empty() {
+            context.out(&help::command(command, path));
+            return Ok(());
+        }
+    }
+    let mut text = format!("unknown command {word:?} for {path:?}");
+    let known = suggestions(command, word);
+    if !known.is_empty() {
+        text.push_str("\n\nDid you mean this?\n");
+        known.iter().for_each(|name| text.push_str(&format!("\t{name}\n")));
+    }
+    Err(message(text))
+}
+
+/// Names within two letters, or that begin with the word, as cobra has it.
+fn suggestions(command: &Command, word: &str) -> Vec<&'static str> {
+    let word = word.to_lowercase();
+    let near =
+        |name: &str| distance(&word, &name.to_lowercase()) <= 2 || name.to_lowercase().starts_with(&word);
+    command
+        .subcommands
+        .iter()
+        .filter(|sub| !sub.short.is_empty() && near(sub.name))
+        .map(|sub| sub.name)
+        .collect()
+}
