@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::pipeline::answer::{Answer, raw, write};
 use crate::pipeline::context::Context;
-use crate::pipeline::negotiate::{self, Format, not_acceptable};
+use crate::pipeline::negotiate::{self, Accepted, Format, not_acceptable};
 
 /// Documents up to this size are kept.
 const KEPT_BYTES_MAX: usize = 256 << 10;
@@ -72,17 +72,24 @@ pub fn dispatch(context: &Arc<Context>, parts: &[&str]) -> Result<Answer, Status
     if let (["api"] | ["apis"], Some(version)) = (parts, aggregated_version(context)) {
         return aggregated(context, registry, parts == ["api"], version);
     }
-    let value = match parts {
+    if let ["openapi", rest @ ..] = parts {
+        return open_api(context, registry, rest);
+    }
+    let make = || match parts {
         ["api"] => Some(documents::api_versions(&context.server.options.advertise)),
         ["apis"] => Some(documents::group_list(registry)),
         ["apis", group] => documents::group(registry, group),
         ["api", version] => documents::resource_list(registry, "", version),
         ["apis", group, version] => documents::resource_list(registry, group, version),
-        ["openapi", rest @ ..] => return open_api(context, registry, rest),
         [] | [""] => Some(index(registry)),
         _ => None,
     };
-    value.map(|value| Answer::Other(200, value)).ok_or_else(Status::no_such_resource)
+    if context.accepted()? == Accepted::default() {
+        let document = context.server.documents.get(registry, &parts.join("/"), make);
+        let (_, bytes) = document.ok_or_else(Status::no_such_resource)?;
+        return Ok(Answer::Response(raw(200, "application/json", bytes)));
+    }
+    make().map(|value| Answer::Other(200, value)).ok_or_else(Status::no_such_resource)
 }
 
 /// The aggregated form a client asks for before any other.

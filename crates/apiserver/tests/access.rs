@@ -76,7 +76,8 @@ async fn refusals_read_as_upstreams() {
     let jane = ("authorization", "Bearer jane");
     let root = ("authorization", "Bearer root");
     let act = ("impersonate-user", "jane");
-    let table: &[(&str, &[(&str, &str)], u16, &str)] = &[
+    type Headers<'h> = &'h [(&'h str, &'h str)];
+    let table: &[(&str, Headers<'_>, u16, &str)] = &[
         (
             "GET /api/v1/namespaces/default/pods",
             &[jane],

@@ -52,6 +52,18 @@ async fn paths_answer() {
     for path in ["/healthz", "/livez", "/readyz", "/readyz/ping"] {
         assert_eq!(it.call(&format!("GET {path}")).await.text, "ok", "{path}");
     }
+    let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+    let reply = it.send("GET /apis", &[("accept", aggregated)], "").await;
+    assert_eq!(reply.body["kind"], "APIGroupDiscoveryList");
+    let tag = reply.headers["etag"].to_str().unwrap();
+    let again = it.send("GET /apis", &[("accept", aggregated), ("if-none-match", tag)], "").await;
+    assert_eq!(again.code, 304);
+    let documents = it.call("GET /openapi/v3").await.body;
+    let url = documents["paths"]["api/v1"]["serverRelativeURL"].as_str().unwrap();
+    let document = it.call(&format!("GET {url}")).await;
+    assert!(document.body["components"]["schemas"]["io.k8s.api.core.v1.Pod"].is_object());
+    let outdated = it.call("GET /openapi/v3/api/v1?hash=00").await;
+    assert_eq!((outdated.code, outdated.headers["location"].to_str().unwrap()), (301, url));
     let verbose = it.call("GET /readyz?verbose").await;
     assert!(verbose.text.ends_with("[+]shutdown ok\nreadyz check passed\n"), "{}", verbose.text);
     let metrics = it.call("GET /metrics").await;

@@ -83,15 +83,16 @@ pub async fn create_object(change: Change<'_>, mut object: Value) -> Result<Byte
         object.set(&["metadata", "generation"], 1);
     }
     let generated = object.name().is_empty() && !object.text(&["metadata", "generateName"]).is_empty();
-    for attempt in 1.. {
-        if generated {
-            let name = generated_name(&change, &object);
-            object.set(&["metadata", "name"], name);
-        }
+    if !generated {
         let name = object.name().to_owned();
+        return store_new(&Change { name: &name, ..change }, object).await;
+    }
+    for attempt in 1.. {
+        let name = generated_name(&change, &object);
+        object.set(&["metadata", "name"], name.as_str());
         let change = Change { name: &name, options: change.options.clone(), ..change };
         match store_new(&change, object.clone()).await {
-            Err(status) if generated && status.is(Reason::AlreadyExists) => {
+            Err(status) if status.is(Reason::AlreadyExists) => {
                 if attempt >= NAME_ATTEMPTS_MAX {
                     return Err(names_exhausted(status));
                 }

@@ -155,12 +155,12 @@ impl Change<'_> {
     }
 
     /// The object in its storage version, encoded.
-    pub fn encode(&self, object: &Value) -> Vec<u8> {
+    pub fn encode(&self, object: &Value) -> Bytes {
         if self.served.is_storage_version() {
-            return wire::encode(object);
+            return wire::encode(object).into();
         }
         let stored = resources::convert::convert(&self.served.row, &self.served.storage, object.clone());
-        wire::encode(&stored)
+        wire::encode(&stored).into()
     }
 
     /// The answer's bytes for what was stored at a revision.
