@@ -136,14 +136,17 @@ async fn perform(
     lines: &mpsc::Sender<Line>,
 ) -> anyhow::Result<()> {
     match call {
-        Call::Down { grace_s } => requests.send(Request::Down { grace_s }).await.context("the daemon is ending already"),
+        Call::Down { grace_s } => {
+            requests.send(Request::Down { grace_s }).await.context("the daemon is ending already")
+        }
         other => image::perform(other, images, lines).await,
     }
 }
 
 /// Sends a call to the daemon and hands each line of its answer to `show`.
 pub fn call(socket: &std::path::Path, call: &Call, mut show: impl FnMut(Line)) -> anyhow::Result<()> {
-    let mut stream = BlockingStream::connect(socket).with_context(|| format!("connecting to {}", socket.display()))?;
+    let mut stream =
+        BlockingStream::connect(socket).with_context(|| format!("connecting to {}", socket.display()))?;
     let mut bytes = serde_json::to_vec(call)?;
     bytes.push(b'\n');
     stream.write_all(&bytes)?;

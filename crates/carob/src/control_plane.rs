@@ -74,7 +74,12 @@ pub fn authority(settings: &Settings, clock: &Clock, entropy: &Entropy) -> anyho
     Ok(Arc::new(Authority::open(&folder, "kubernetes", clock.clone(), entropy.clone())?))
 }
 
-fn ensure(settings: &Settings, authority: &Authority, file: &str, profile: Profile) -> anyhow::Result<Issued> {
+fn ensure(
+    settings: &Settings,
+    authority: &Authority,
+    file: &str,
+    profile: Profile,
+) -> anyhow::Result<Issued> {
     let profile = Profile { life: CERTIFICATE_LIFE, ..profile };
     Ok(authority.ensure(&settings.instance.data("pki"), file, &profile)?)
 }
@@ -105,9 +110,10 @@ pub fn node_certificate(settings: &Settings, authority: &Authority) -> anyhow::R
 }
 
 fn server_certificate(settings: &Settings, authority: &Authority) -> anyhow::Result<Issued> {
-    let mut dns_names: Vec<String> = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut dns_names: Vec<String> =
+        ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+            .map(str::to_owned)
+            .to_vec();
     dns_names.push("kubernetes.default.svc.cluster.local".into());
     if !dns_names.contains(&settings.node_name) {
         dns_names.push(settings.node_name.clone());
@@ -153,7 +159,8 @@ impl ControlPlane {
         let certificate = server_certificate(settings, &authority)?;
         let tls = tls_config(&certificate, authority.certificate_pem())?;
         let serving = tokio::spawn(serve(server.clone(), vec![listener], ServeOptions::new(Some(tls))));
-        let admin = ensure(settings, &authority, "admin", client_profile("kubernetes-admin", "system:masters"))?;
+        let admin =
+            ensure(settings, &authority, "admin", client_profile("kubernetes-admin", "system:masters"))?;
         let plane = Self { server, authority, admin, port, tasks, serving };
         plane.bootstrap(settings).await?;
         Ok(plane)
@@ -190,7 +197,11 @@ impl ControlPlane {
         let authority_pem = self.authority.certificate_pem().to_owned();
         let publisher = context("root-ca-cert-publisher").client;
         let running: [std::pin::Pin<Box<dyn Future<Output = ()> + Send>>; 6] = [
-            Box::pin(engine::run::service_account::run(context("service-account-controller"), publisher, authority_pem)),
+            Box::pin(engine::run::service_account::run(
+                context("service-account-controller"),
+                publisher,
+                authority_pem,
+            )),
             Box::pin(engine::run::namespace::run(context("namespace-controller"))),
             Box::pin(engine::run::node::run_addresses(context("node-controller"), cluster)),
             Box::pin(engine::run::node::run_life(context("node-controller"))),
@@ -235,8 +246,12 @@ async fn open_server(
     let tokens =
         Arc::new(ServiceAccountTokens::new(signer, ISSUER, reader.clone(), clock.clone(), entropy.clone()));
     let authorizer = Arc::new(NodeAndRbac::new(reader.clone()));
-    let kubelet_client =
-        ensure(settings, authority, "apiserver-kubelet-client", client_profile(KUBELET_CLIENT, "carob:apiserver"))?;
+    let kubelet_client = ensure(
+        settings,
+        authority,
+        "apiserver-kubelet-client",
+        client_profile(KUBELET_CLIENT, "carob:apiserver"),
+    )?;
     let mut options = apiserver::Options::new(objects, clock.clone(), entropy.clone());
     options.authenticators = vec![Arc::new(ClientCertificates), tokens.clone()];
     options.admission = admission::plugins(&reader, &authorizer, entropy);
@@ -249,8 +264,8 @@ async fn open_server(
 }
 
 fn tls_config(certificate: &Issued, client_authority_pem: &str) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-    let chain =
-        CertificateDer::pem_slice_iter(certificate.certificate_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+    let chain = CertificateDer::pem_slice_iter(certificate.certificate_pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes())?;
     let authorities =
         CertificateDer::pem_slice_iter(client_authority_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;

@@ -60,14 +60,18 @@ impl Presence {
     fn take(settings: &Settings) -> anyhow::Result<Self> {
         let path = settings.instance.data("lock");
         let Some(lock) = instance::lock(&path)? else {
-            let pid = settings.instance.daemon_pid().map_or_else(String::new, |pid| format!(" (process {pid})"));
+            let pid =
+                settings.instance.daemon_pid().map_or_else(String::new, |pid| format!(" (process {pid})"));
             bail!(
                 "data directory {} is in use by another carob{pid}: stop it with `carob down`, or give another --data-dir",
                 settings.instance.data_dir.display()
             );
         };
         instance::make_private(&settings.instance.run_dir())?;
-        pki::authority::write_public(&settings.instance.pid_file(), std::process::id().to_string().as_bytes())?;
+        pki::authority::write_public(
+            &settings.instance.pid_file(),
+            std::process::id().to_string().as_bytes(),
+        )?;
         Ok(Self { settings: settings.clone(), _lock: lock })
     }
 }
@@ -152,10 +156,11 @@ async fn stand_alone(settings: Settings) -> anyhow::Result<()> {
 /// TLS of the node's own API: clients show certificates of the cluster's CA, or bearer tokens.
 fn node_tls(settings: &Settings, authority: &pki::Authority) -> anyhow::Result<Arc<rustls::ServerConfig>> {
     let issued = control_plane::node_certificate(settings, authority)?;
-    let chain = CertificateDer::pem_slice_iter(issued.certificate_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+    let chain =
+        CertificateDer::pem_slice_iter(issued.certificate_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes())?;
-    let authorities =
-        CertificateDer::pem_slice_iter(authority.certificate_pem().as_bytes()).collect::<Result<Vec<_>, _>>()?;
+    let authorities = CertificateDer::pem_slice_iter(authority.certificate_pem().as_bytes())
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(apiserver::http::tls::server_config(chain, key, &authorities)?)
 }
 

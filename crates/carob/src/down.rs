@@ -40,6 +40,7 @@ pub fn run(options: &DownOptions) -> anyhow::Result<ExitCode> {
         }
         None => runtime.block_on(sweep(&settings, grace_s))?,
     }
+    remove_groups(&instance);
     let _ = fs::remove_dir_all(instance.run_dir());
     if options.purge {
         kubeconfig::remove(&settings)?;
@@ -74,6 +75,32 @@ async fn sweep(settings: &Settings, grace_s: i64) -> anyhow::Result<()> {
         return Ok(());
     }
     node::sweep(settings, grace_s).await
+}
+
+/// Removes the instance's control groups, which are empty now: under version 2 they are in one tree, under version 1 in
+/// one per controller. What is still in use stays, and is named.
+fn remove_groups(instance: &Instance) {
+    let root = Path::new("/sys/fs/cgroup");
+    let name = instance.cgroup_root();
+    let name = name.trim_start_matches('/');
+    let controllers = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    for group in
+        controllers.chain([root.to_owned()]).map(|parent| parent.join(name)).filter(|group| group.is_dir())
+    {
+        if let Err(error) = remove_group(&group) {
+            eprintln!("warning: control group {} cannot be removed: {error}", group.display());
+        }
+    }
+}
+
+fn remove_group(group: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(group)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_group(&entry.path())?;
+        }
+    }
+    fs::remove_dir(group)
 }
 
 /// Deletes the instance's data, and the node's directories of this prefix.

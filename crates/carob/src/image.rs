@@ -39,7 +39,9 @@ fn to_call(command: ImageCommand) -> anyhow::Result<Call> {
     Ok(match command {
         ImageCommand::Ls => Call::ImageList,
         ImageCommand::Pull { name } => Call::ImagePull { name },
-        ImageCommand::Import { file } if file.as_os_str() == "-" => Call::ImageImport { file: "/dev/stdin".into() },
+        ImageCommand::Import { file } if file.as_os_str() == "-" => {
+            Call::ImageImport { file: "/dev/stdin".into() }
+        }
         ImageCommand::Import { file } => Call::ImageImport { file: absolute(file)? },
         ImageCommand::Build(build) => {
             if build.tag.is_empty() {
@@ -106,7 +108,11 @@ pub async fn perform(call: Call, images: &Arc<ImageStore>, lines: &mpsc::Sender<
     Ok(())
 }
 
-async fn pull(images: &Arc<ImageStore>, name: &str, lines: &mpsc::Sender<Line>) -> anyhow::Result<cri::image::Pulled> {
+async fn pull(
+    images: &Arc<ImageStore>,
+    name: &str,
+    lines: &mpsc::Sender<Line>,
+) -> anyhow::Result<cri::image::Pulled> {
     let (sender, mut receiver) = tokio::sync::watch::channel(cri::image::PullProgress::default());
     let pulling = images.pull_image(name, None, Some(sender));
     tokio::pin!(pulling);
@@ -146,9 +152,8 @@ fn build_options(arguments: BuildArguments) -> anyhow::Result<BuildOptions> {
 fn words(text: Option<&str>, flag: &str) -> anyhow::Result<Vec<String>> {
     match text {
         None | Some("") => Ok(Vec::new()),
-        Some(text) if text.trim_start().starts_with('[') => {
-            serde_json::from_str(text).with_context(|| format!("{flag} {text}: wanted a list such as [\"a\", \"b\"]"))
-        }
+        Some(text) if text.trim_start().starts_with('[') => serde_json::from_str(text)
+            .with_context(|| format!("{flag} {text}: wanted a list such as [\"a\", \"b\"]")),
         Some(text) => Ok(vec![text.to_owned()]),
     }
 }

@@ -32,7 +32,8 @@ impl Instance {
             None => below(&prefix, "/var/lib/carob"),
         };
         make_private(&data_dir)?;
-        let data_dir = data_dir.canonicalize().with_context(|| format!("data directory {}", data_dir.display()))?;
+        let data_dir =
+            data_dir.canonicalize().with_context(|| format!("data directory {}", data_dir.display()))?;
         let prefix = if prefix == Path::new("/") { prefix } else { prefix.canonicalize().unwrap_or(prefix) };
         let digest = Sha256::digest(data_dir.as_os_str().as_encoded_bytes());
         let id = hex::encode(&digest[..4]);
@@ -46,7 +47,8 @@ impl Instance {
         let path = self.data_dir.join("version");
         match fs::read_to_string(&path) {
             Ok(text) => {
-                let found: u32 = text.trim().parse().with_context(|| format!("{} is damaged", path.display()))?;
+                let found: u32 =
+                    text.trim().parse().with_context(|| format!("{} is damaged", path.display()))?;
                 if found > VERSION {
                     bail!(
                         "data directory {} is of version {found}, this program knows {VERSION}: use the newer program, or another --data-dir",

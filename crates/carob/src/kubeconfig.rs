@@ -20,7 +20,8 @@ pub fn write(settings: &Settings, plane: &ControlPlane) -> anyhow::Result<()> {
         put(&mut present, &config);
         save(&path, &present)?;
         if let Some((uid, gid)) = owner {
-            chown(&path, Some(uid), Some(gid)).with_context(|| format!("giving {} to its user", path.display()))?;
+            chown(&path, Some(uid), Some(gid))
+                .with_context(|| format!("giving {} to its user", path.display()))?;
         }
     }
     Ok(())
@@ -38,7 +39,8 @@ pub fn remove(settings: &Settings) -> anyhow::Result<()> {
         present.contexts.retain(|own| own.name != *name);
         present.users.retain(|own| own.name != *name);
         if present.current_context == *name {
-            present.current_context = present.contexts.first().map_or_else(String::new, |own| own.name.clone());
+            present.current_context =
+                present.contexts.first().map_or_else(String::new, |own| own.name.clone());
         }
         save(&path, &present)?;
     }

@@ -23,7 +23,8 @@ use crate::late_network::LateNetwork;
 use crate::settings::Settings;
 
 /// What is written where no KubeletConfiguration is. Never rewritten.
-const KUBELET_CONFIG: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nstaticPodPath: ";
+const KUBELET_CONFIG: &str =
+    "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nstaticPodPath: ";
 /// Sandboxes kept ready for the next Pods.
 const PREPARED_SANDBOXES: usize = 4;
 
@@ -112,7 +113,12 @@ impl Node {
             entropy: parts.entropy.clone(),
         })
         .await?;
-        tasks.spawn(agent::node_api::serve(listener, parts.tls.clone(), agent.backend(), parts.access.clone()));
+        tasks.spawn(agent::node_api::serve(
+            listener,
+            parts.tls.clone(),
+            agent.backend(),
+            parts.access.clone(),
+        ));
         tasks.spawn(follow_network(settings.clone(), parts, network.clone(), runtime.clone()));
         Ok(Self { agent, images, runtime, network, volumes, tasks, _lock: lock })
     }
@@ -120,6 +126,8 @@ impl Node {
     /// Stops following; Pods go on. The next start takes them over.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
+        drop(self.agent);
+        self.runtime.close().await;
         if let Some(network) = self.network.get()
             && let Err(error) = network.close(false).await
         {
@@ -229,7 +237,9 @@ async fn open_runtime(
 async fn bind_node_api(settings: &Settings) -> anyhow::Result<tokio::net::TcpListener> {
     let address = SocketAddr::new(settings.listen.ip(), settings.kubelet_port);
     tokio::net::TcpListener::bind(address).await.map_err(|error| {
-        anyhow::anyhow!("cannot listen on {address} for the node's API: {error} (give another --kubelet-port)")
+        anyhow::anyhow!(
+            "cannot listen on {address} for the node's API: {error} (give another --kubelet-port)"
+        )
     })
 }
 

@@ -22,9 +22,12 @@ impl NodeTls {
         for certificate in CertificateDer::pem_slice_iter(authority_pem.as_bytes()) {
             roots.add(certificate?)?;
         }
-        let chain = CertificateDer::pem_slice_iter(client.certificate_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+        let chain = CertificateDer::pem_slice_iter(client.certificate_pem.as_bytes())
+            .collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(client.key_pem.as_bytes())?;
-        let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_client_auth_cert(chain, key)?;
+        let config = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)?;
         Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
     }
 }
@@ -42,8 +45,13 @@ impl NodeConnector for NodeTls {
         let stream = TcpStream::connect((host, port)).await.map_err(dial)?;
         stream.set_nodelay(true).map_err(dial)?;
         // Certificates carry the node's name; the address may change.
-        let name = ServerName::try_from(node.to_owned()).map_err(|error| format!("node {node:?}: {error}"))?;
-        let stream = self.connector.connect(name, stream).await.map_err(|error| format!("remote error: tls: {error}"))?;
+        let name =
+            ServerName::try_from(node.to_owned()).map_err(|error| format!("node {node:?}: {error}"))?;
+        let stream = self
+            .connector
+            .connect(name, stream)
+            .await
+            .map_err(|error| format!("remote error: tls: {error}"))?;
         Ok(Box::pin(stream))
     }
 }

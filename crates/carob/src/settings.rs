@@ -46,7 +46,9 @@ fn merge(instance: &Instance, given: &ServerOptions) -> anyhow::Result<ServerOpt
     let path = instance.data(FILE);
     let given = serde_json::to_value(given)?;
     let mut kept = match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?,
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => serde_json::json!({}),
         Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
     };
@@ -86,7 +88,9 @@ impl Settings {
             bail!("--store {store}: only `embedded` is there yet");
         }
         if let Some(endpoint) = &given.container_runtime_endpoint {
-            bail!("--container-runtime-endpoint {endpoint}: other runtimes cannot be used yet, leave the flag out");
+            bail!(
+                "--container-runtime-endpoint {endpoint}: other runtimes cannot be used yet, leave the flag out"
+            );
         }
         let instance = Instance::open(&given.instance)?;
         let options = merge(&instance, given)?;
@@ -95,7 +99,8 @@ impl Settings {
         let node_ips: Vec<IpAddr> = match options.node_ip.as_slice() {
             [] => address::of_this_machine(),
             given => {
-                let parse = |text: &String| text.parse().with_context(|| format!("--node-ip {text}: no address"));
+                let parse =
+                    |text: &String| text.parse().with_context(|| format!("--node-ip {text}: no address"));
                 given.iter().map(parse).collect::<anyhow::Result<_>>()?
             }
         };
@@ -107,7 +112,9 @@ impl Settings {
         };
         let pod_cidrs = or(&options.pod_cidr, "10.42.0.0/16");
         let service_cidrs = or(&options.service_cidr, "10.43.0.0/16");
-        for (flag, cidr) in pod_cidrs.iter().map(|own| ("pod", own)).chain(service_cidrs.iter().map(|own| ("service", own))) {
+        for (flag, cidr) in
+            pod_cidrs.iter().map(|own| ("pod", own)).chain(service_cidrs.iter().map(|own| ("service", own)))
+        {
             if controllers::node_addresses::Cidr::parse(cidr).is_none() {
                 bail!("--{flag}-cidr {cidr}: wanted a block such as 10.42.0.0/16");
             }

@@ -18,7 +18,13 @@ pub fn run(options: &InstanceOptions) -> anyhow::Result<ExitCode> {
     let pid = instance.daemon_pid();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut rows = vec![
-        ("daemon", pid.map_or_else(|| "not running (start it with `carob up`)".into(), |pid| format!("running (process {pid})"))),
+        (
+            "daemon",
+            pid.map_or_else(
+                || "not running (start it with `carob up`)".into(),
+                |pid| format!("running (process {pid})"),
+            ),
+        ),
         ("instance", instance.id.clone()),
         ("data", instance.data_dir.display().to_string()),
         ("log", instance.log_file().display().to_string()),
@@ -65,7 +71,8 @@ async fn ask(instance: &Instance) -> anyhow::Result<(Rows, bool)> {
         rows.push(("node", format!("{name} {}", if ready { "Ready" } else { "NotReady" })));
     }
     let pods = client.list::<Pod>(None, &ListOptions::default()).await?.items;
-    let running = pods.iter().filter(|pod| pod.status.as_ref().and_then(|own| own.phase.as_deref()) == Some("Running"));
+    let running =
+        pods.iter().filter(|pod| pod.status.as_ref().and_then(|own| own.phase.as_deref()) == Some("Running"));
     rows.push(("pods", format!("{} ({} running)", pods.len(), running.count())));
     Ok((rows, well))
 }

@@ -56,7 +56,10 @@ pub fn run(options: UpOptions) -> anyhow::Result<ExitCode> {
 fn report(settings: &Settings, fresh: bool, elapsed: Duration) {
     let (name, node) = (&settings.name, &settings.node_name);
     if fresh {
-        println!("node {node} is ready after {:.2} s; kubectl context {name:?} is chosen", elapsed.as_secs_f64());
+        println!(
+            "node {node} is ready after {:.2} s; kubectl context {name:?} is chosen",
+            elapsed.as_secs_f64()
+        );
     } else {
         println!("node {node} is up already; kubectl context {name:?}");
     }
@@ -86,7 +89,11 @@ fn start(settings: &Settings) -> anyhow::Result<Child> {
     command.spawn().context("starting the daemon")
 }
 
-async fn wait(settings: &Settings, mut child: Option<&mut Child>, spinner: &ProgressBar) -> anyhow::Result<()> {
+async fn wait(
+    settings: &Settings,
+    mut child: Option<&mut Child>,
+    spinner: &ProgressBar,
+) -> anyhow::Result<()> {
     let path = settings.instance.data("admin.kubeconfig");
     spinner.set_message("waiting for the API server");
     while !path.exists() {

@@ -19,6 +19,8 @@ use tokio::sync::watch;
 /// First and longest wait after a failure; they double in between.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// A watch that ends sooner counts as failed.
+const WATCH_MIN: Duration = Duration::from_secs(1);
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy)]
@@ -158,6 +160,7 @@ impl Informer {
             };
             let accept = if self.metadata_only { METADATA } else { "application/json" };
             let mut events = client.watch_as::<Value>(accept, &self.path, &options).await?;
+            let begun = tokio::time::Instant::now();
             while let Some(event) = events.next().await {
                 match event? {
                     WatchEvent::Added(object) | WatchEvent::Modified(object) => {
@@ -170,6 +173,13 @@ impl Informer {
                     }
                     WatchEvent::Bookmark { resource_version, .. } => revision = resource_version,
                 }
+            }
+            // A server that is going down ends watches as soon as they begin: asking again at once would spin.
+            if begun.elapsed() < WATCH_MIN {
+                tokio::time::sleep(*retry).await;
+                *retry = (*retry * 2).min(RETRY_MAX);
+            } else {
+                *retry = RETRY_MIN;
             }
         }
     }

@@ -104,6 +104,10 @@ pub struct Runtime {
     /// Who waits for the end of a command: (sandbox, sender).
     pub(crate) commands: Mutex<HashMap<String, (String, oneshot::Sender<i32>)>>,
     pub(crate) prepared: Mutex<Vec<Prepared>>,
+    /// One sandbox is prepared at a time.
+    pub(crate) refilling: tokio::sync::Mutex<()>,
+    /// Nothing is prepared any more.
+    pub(crate) closed: std::sync::atomic::AtomicBool,
     pub(crate) capabilities: u64,
     /// Default filters compiled so far, by capabilities.
     pub(crate) filters: Mutex<HashMap<u64, Vec<u64>>>,

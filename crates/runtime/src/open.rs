@@ -61,6 +61,8 @@ impl Runtime {
             objects: Mutex::new(Objects::default()),
             commands: Mutex::default(),
             prepared: Mutex::default(),
+            refilling: tokio::sync::Mutex::default(),
+            closed: std::sync::atomic::AtomicBool::new(false),
             capabilities,
             filters: Mutex::default(),
             _hurry: hurry,

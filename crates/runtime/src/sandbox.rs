@@ -275,14 +275,23 @@ impl Runtime {
         Ok(())
     }
 
+    fn is_closed(&self) -> bool {
+        self.closed.load(std::sync::atomic::Ordering::Acquire)
+    }
+
     /// Keeps the number of prepared sandboxes up, beside other work.
     pub(crate) fn refill(&self) {
-        if self.prepared.lock().len() >= self.options.prepared_sandboxes {
+        if self.prepared.lock().len() >= self.options.prepared_sandboxes || self.is_closed() {
             return;
         }
         let this = self.this.clone();
         tokio::spawn(async move {
             let Some(runtime) = this.upgrade() else { return };
+            // Held until what is being prepared is kept: `close` waits for it.
+            let _turn = runtime.refilling.lock().await;
+            if runtime.is_closed() {
+                return;
+            }
             match runtime.prepare(&NamespaceOption::default()).await {
                 Ok(prepared) => runtime.keep_prepared(prepared).await,
                 Err(error) => tracing::warn!("prepare a sandbox: {error}"),
@@ -293,7 +302,7 @@ impl Runtime {
     async fn keep_prepared(&self, prepared: Prepared) {
         let surplus = {
             let mut kept = self.prepared.lock();
-            if kept.len() < self.options.prepared_sandboxes {
+            if kept.len() < self.options.prepared_sandboxes && !self.is_closed() {
                 kept.push(prepared);
                 None
             } else {
@@ -308,6 +317,8 @@ impl Runtime {
 
     /// Ends the prepared sandboxes. Pods go on.
     pub async fn close(&self) {
+        self.closed.store(true, std::sync::atomic::Ordering::Release);
+        let _turn = self.refilling.lock().await;
         let prepared = std::mem::take(&mut *self.prepared.lock());
         for prepared in &prepared {
             self.discard(prepared).await;
