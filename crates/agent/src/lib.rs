@@ -18,6 +18,7 @@ pub mod images;
 pub mod kill;
 pub mod machine;
 pub mod node;
+pub mod node_api;
 pub mod objects;
 pub mod observe;
 pub mod options;

@@ -8,7 +8,8 @@ pub mod websocket;
 /// Subprotocols of exec and attach over WebSocket, the preferred one first.
 pub const CHANNEL_PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 /// Older subprotocols of exec and attach over WebSocket; the empty one is that of clients that name none.
-pub const OLD_CHANNEL_PROTOCOLS: [&str; 4] = ["v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io", ""];
+pub const OLD_CHANNEL_PROTOCOLS: [&str; 4] =
+    ["v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io", ""];
 /// Subprotocol of port-forward: SPDY frames inside of WebSocket messages.
 pub const PORT_FORWARD_TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 /// Protocol of port-forward over raw SPDY.

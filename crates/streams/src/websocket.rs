@@ -69,8 +69,7 @@ pub fn accept(headers: &HeaderMap, supported: &[&'static str]) -> Result<(Header
     let key = headers.get(SEC_WEBSOCKET_KEY).ok_or(Refusal::NoHandshake("Sec-WebSocket-Key is missing"))?;
     let offered = offered(headers);
     let known = |name: &str| supported.iter().find(|own| **own == name).copied();
-    let chosen =
-        if offered.is_empty() { known("") } else { offered.iter().find_map(|name| known(name)) };
+    let chosen = if offered.is_empty() { known("") } else { offered.iter().find_map(|name| known(name)) };
     let chosen = chosen.ok_or(Refusal::NoProtocol { offered })?;
     let mut answer = HeaderMap::new();
     answer.insert(CONNECTION, HeaderValue::from_static("Upgrade"));

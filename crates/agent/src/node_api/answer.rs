@@ -42,7 +42,10 @@ pub fn bad_request(body: impl Into<String>) -> Answer {
 
 /// What the runtime refused.
 pub fn runtime_error(error: &cri::Error) -> Answer {
-    let status =
-        if error.kind == ErrorKind::NotFound { StatusCode::NOT_FOUND } else { StatusCode::INTERNAL_SERVER_ERROR };
+    let status = if error.kind == ErrorKind::NotFound {
+        StatusCode::NOT_FOUND
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
+    };
     text(status, error.message.clone())
 }

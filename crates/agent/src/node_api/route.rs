@@ -136,7 +136,8 @@ const SUBRESOURCES: [(&str, &[&str]); 9] = [
 
 /// Subresources of `nodes` that access to a path is asked for; any of them is enough.
 pub fn subresources(path: &str) -> &'static [&'static str] {
-    let below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let below =
+        |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     SUBRESOURCES.iter().find(|(root, _)| below(root)).map_or(&["proxy"], |(_, subresources)| subresources)
 }
 
@@ -145,7 +146,12 @@ mod tests {
     use super::*;
 
     fn at(uid: Option<&str>, container: &str) -> Target {
-        Target { namespace: "n".into(), pod: "p".into(), uid: uid.map(Into::into), container: container.into() }
+        Target {
+            namespace: "n".into(),
+            pod: "p".into(),
+            uid: uid.map(Into::into),
+            container: container.into(),
+        }
     }
 
     #[test]

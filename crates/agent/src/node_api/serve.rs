@@ -58,7 +58,9 @@ impl Server {
     /// A server of these; nothing runs yet.
     pub fn new(backend: Arc<dyn NodeApiBackend>, access: Arc<dyn Access>) -> Arc<Self> {
         let watcher = Watcher::new()
-            .inspect_err(|error| tracing::warn!(%error, "log files cannot be watched: following them will fail"))
+            .inspect_err(
+                |error| tracing::warn!(%error, "log files cannot be watched: following them will fail"),
+            )
             .ok();
         Arc::new(Self {
             backend,
@@ -179,7 +181,11 @@ where
     builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await
 }
 
-async fn handle(server: &Arc<Server>, request: Request<Incoming>, peer: &[CertificateDer<'static>]) -> Answer {
+async fn handle(
+    server: &Arc<Server>,
+    request: Request<Incoming>,
+    peer: &[CertificateDer<'static>],
+) -> Answer {
     let path = request.uri().path();
     let question = AccessRequest {
         peer,

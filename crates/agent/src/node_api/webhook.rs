@@ -72,7 +72,8 @@ fn reviewed_user(review: &Value) -> Option<UserInfo> {
         return None;
     }
     let user = &status["user"];
-    let groups: Vec<&str> = user["groups"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let groups: Vec<&str> =
+        user["groups"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let mut found = UserInfo::authenticated(user["username"].as_str().unwrap_or_default(), &groups);
     found.uid = user["uid"].as_str().unwrap_or_default().into();
     Some(found)

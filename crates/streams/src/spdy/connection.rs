@@ -30,8 +30,15 @@ const DATA_BYTES_MAX: usize = 32 << 10;
 /// What the writing task writes.
 enum Out {
     Plain(Frame),
-    Syn { stream: u32, headers: Headers, fin: bool },
-    Reply { stream: u32, headers: Headers },
+    Syn {
+        stream: u32,
+        headers: Headers,
+        fin: bool,
+    },
+    Reply {
+        stream: u32,
+        headers: Headers,
+    },
     /// Nothing comes after this.
     Last,
 }

@@ -41,7 +41,8 @@ fn open(path: &Path, tail_lines: Option<u64>) -> Result<File, String> {
         _ => format!("failed to open log file {shown:?}: open {shown}: {}", words(&error)),
     })?;
     if let Some(lines) = tail_lines {
-        let failed = |error: io::Error| format!("failed to tail {lines} lines of log file {shown:?}: {error}");
+        let failed =
+            |error: io::Error| format!("failed to tail {lines} lines of log file {shown:?}: {error}");
         let start = tail::start(&mut file, lines).map_err(failed)?;
         file.seek(SeekFrom::Start(start)).map_err(failed)?;
     }
@@ -59,7 +60,7 @@ struct Reading<'a> {
 
 /// How reading to the end went.
 #[derive(PartialEq, Eq)]
-enum Read_ {
+enum Progress {
     /// All is out that the file has.
     End,
     /// Nobody wants more.
@@ -68,39 +69,45 @@ enum Read_ {
 
 impl Reading<'_> {
     /// Shows what the file has; returns at its end.
-    async fn drain(&mut self) -> Result<Read_, String> {
+    async fn drain(&mut self) -> Result<Progress, String> {
         loop {
-            let Some(mut file) = self.file.take() else { return Ok(Read_::Done) };
+            let Some(mut file) = self.file.take() else { return Ok(Progress::Done) };
             let (file, chunk) = blocking(move || {
                 let mut chunk = vec![0; CHUNK_BYTES];
                 let count = file.read(&mut chunk);
-                (file, count.map(|count| { chunk.truncate(count); chunk }))
+                (
+                    file,
+                    count.map(|count| {
+                        chunk.truncate(count);
+                        chunk
+                    }),
+                )
             })
             .await?;
             self.file = Some(file);
             let path = &self.source.path;
             let chunk = chunk.map_err(|error| format!("failed to read log file {path:?}: {error}"))?;
             if chunk.is_empty() {
-                return Ok(Read_::End);
+                return Ok(Progress::End);
             }
             let mut out = Vec::with_capacity(chunk.len());
             let flow = self.formatter.feed(&chunk, &mut out);
-            if self.send(out).await == Read_::Done {
-                return Ok(Read_::Done);
+            if self.send(out).await == Progress::Done {
+                return Ok(Progress::Done);
             }
             match flow {
                 Flow::More => {}
-                Flow::Enough => return Ok(Read_::Done),
+                Flow::Enough => return Ok(Progress::Done),
                 Flow::Broken(message) => return Err(message),
             }
         }
     }
 
-    async fn send(&self, out: Vec<u8>) -> Read_ {
+    async fn send(&self, out: Vec<u8>) -> Progress {
         if !out.is_empty() && self.sender.send(out.into()).await.is_err() {
-            return Read_::Done;
+            return Progress::Done;
         }
-        Read_::End
+        Progress::End
     }
 
     async fn finish(&mut self) -> Result<(), String> {
@@ -123,7 +130,7 @@ impl Reading<'_> {
         .await?;
         let Some(other) = other else { return Ok(false) };
         // What was written to the old one between the last read and its renaming.
-        if self.drain().await? == Read_::Done {
+        if self.drain().await? == Progress::Done {
             return Ok(false);
         }
         self.formatter.other_file();
@@ -158,7 +165,7 @@ pub async fn write(
         return Ok(());
     }
     if !options.follow {
-        return if reading.drain().await? == Read_::End { reading.finish().await } else { Ok(()) };
+        return if reading.drain().await? == Progress::End { reading.finish().await } else { Ok(()) };
     }
     let folder = source.path.parent().unwrap_or(Path::new("/"));
     let failed = |error: io::Error| format!("failed to watch directory {folder:?}: {error}");
@@ -177,7 +184,7 @@ async fn follow(
     let mut running = is_running(server, id).await;
     loop {
         changes.mark_unchanged();
-        if reading.drain().await? == Read_::Done {
+        if reading.drain().await? == Progress::Done {
             return Ok(());
         }
         if reading.reopen().await? {

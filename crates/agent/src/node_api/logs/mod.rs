@@ -21,11 +21,11 @@ use tokio::sync::mpsc;
 
 use self::format::Formatter;
 use self::options::{Options, Which};
+pub use self::watcher::Watcher;
 use super::answer::{Answer, bad_request, not_found, text};
 use super::query::Query;
 use super::route::Target;
 use super::serve::Server;
-pub use self::watcher::Watcher;
 
 /// Chunks that wait for a slow client.
 const CHUNKS_MAX: usize = 8;

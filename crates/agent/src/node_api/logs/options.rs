@@ -62,7 +62,8 @@ impl Options {
         };
         let (limit, seconds) = (number(query, "limitBytes")?, number(query, "sinceSeconds")?);
         let time = query.get("sinceTime").filter(|text| !text.is_empty());
-        let time: Option<Timestamp> = time.map(|text| text.parse().map_err(|_| Fault::Undecodable)).transpose()?;
+        let time: Option<Timestamp> =
+            time.map(|text| text.parse().map_err(|_| Fault::Undecodable)).transpose()?;
         let stream = match query.get("stream").filter(|text| !text.is_empty()) {
             None | Some("All") => Which::All,
             Some("Stdout") => Which::Stdout,
@@ -77,7 +78,8 @@ impl Options {
         if invalid {
             return Err(Fault::Invalid);
         }
-        let ago = |seconds: i64| now.checked_sub(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MIN);
+        let ago =
+            |seconds: i64| now.checked_sub(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MIN);
         Ok(Self {
             follow: query.flag("follow"),
             previous: query.flag("previous"),
@@ -102,15 +104,24 @@ mod tests {
         };
         let none = Options::default;
         check("", Ok(none()));
-        check("follow=true&previous=1&timestamps=false", Ok(Options { follow: true, previous: true, ..none() }));
+        check(
+            "follow=true&previous=1&timestamps=false",
+            Ok(Options { follow: true, previous: true, ..none() }),
+        );
         check("tailLines=5", Ok(Options { tail_lines: Some(5), ..none() }));
         check("tail=all&tailLines=5", Ok(none()));
         check("tailLines=-1", Err(Fault::Invalid));
         check("tailLines=x", Err(Fault::Undecodable));
         check("limitBytes=0", Err(Fault::Invalid));
         check("limitBytes=7", Ok(Options { limit_bytes: Some(7), ..none() }));
-        check("sinceSeconds=60", Ok(Options { since: Some("2026-01-01T00:00:00Z".parse().unwrap()), ..none() }));
-        check("sinceTime=2026-01-01T00:00:30Z", Ok(Options { since: "2026-01-01T00:00:30Z".parse().ok(), ..none() }));
+        check(
+            "sinceSeconds=60",
+            Ok(Options { since: Some("2026-01-01T00:00:00Z".parse().unwrap()), ..none() }),
+        );
+        check(
+            "sinceTime=2026-01-01T00:00:30Z",
+            Ok(Options { since: "2026-01-01T00:00:30Z".parse().ok(), ..none() }),
+        );
         check("sinceTime=never", Err(Fault::Undecodable));
         check("sinceSeconds=1&sinceTime=2026-01-01T00:00:30Z", Err(Fault::Invalid));
         check("stream=Stderr", Ok(Options { stream: Which::Stderr, ..none() }));

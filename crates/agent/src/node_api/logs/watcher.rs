@@ -24,7 +24,10 @@ impl Watcher {
     /// When the kernel has no inotify instance left.
     pub fn new() -> io::Result<Self> {
         let descriptor = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        Ok(Self { descriptor: AsyncFd::new(descriptor)?, folders: Mutex::default() })
+        // The descriptor is owned and is closed after it is let go: what the deprecation warns of cannot happen.
+        #[allow(deprecated)]
+        let descriptor = AsyncFd::new(descriptor)?;
+        Ok(Self { descriptor, folders: Mutex::default() })
     }
 
     /// Changes when something in the folder does.
