@@ -152,8 +152,8 @@ fn open_api(context: &Context, registry: &Arc<Registry>, parts: &[&str]) -> Resu
     let version = &context.server.options.version.git_version;
     let custom = openapi::no_custom;
     let document = match parts {
-        ["v2"] => kept.get(registry, "v2", || Some(openapi::document_v2(registry, &custom, version))),
-        ["v3"] => kept.get(registry, "v3", || Some(openapi::index(registry, &custom))),
+        ["v2"] => kept.get(registry, "openapi/v2", || Some(openapi::document_v2(registry, &custom, version))),
+        ["v3"] => kept.get(registry, "openapi/v3", || Some(openapi::index(registry, &custom))),
         ["v3", rest @ ..] => {
             let (group, own) = match rest {
                 ["api", version] => ("", *version),
@@ -164,7 +164,7 @@ fn open_api(context: &Context, registry: &Arc<Registry>, parts: &[&str]) -> Resu
                 return Ok(answer);
             }
             let make = || openapi::document_v3(registry, group, own, &custom, version);
-            kept.get(registry, &rest.join("/"), make)
+            kept.get(registry, &format!("openapi/v3/{}", rest.join("/")), make)
         }
         _ => None,
     };
@@ -176,7 +176,7 @@ fn open_api(context: &Context, registry: &Arc<Registry>, parts: &[&str]) -> Resu
 fn redirected(context: &Context, registry: &Arc<Registry>, path: &str) -> Option<Answer> {
     let asked = context.query.get("hash").filter(|hash| !hash.is_empty())?;
     let make = || Some(openapi::index(registry, &openapi::no_custom));
-    let (_, bytes) = context.server.documents.get(registry, "v3", make)?;
+    let (_, bytes) = context.server.documents.get(registry, "openapi/v3", make)?;
     let index: Value = serde_json::from_slice(&bytes).ok()?;
     let url = index["paths"][path]["serverRelativeURL"].as_str()?;
     if url.ends_with(&format!("hash={asked}")) {

@@ -126,7 +126,8 @@ async fn refusals_read_as_upstreams() {
         let (found, body) = ask(&it, line, headers).await;
         assert_eq!((found, body.text(&["message"])), (*code, *message), "{line} {headers:?}");
     }
-    let headers = [root, ("impersonate-user", "x"), ("impersonate-group", "g"), ("impersonate-extra-a%2fb", "v")];
+    let headers =
+        [root, ("impersonate-user", "x"), ("impersonate-group", "g"), ("impersonate-extra-a%2fb", "v")];
     rules.0.lock().clear();
     ask(&it, "GET /api/v1/nodes", &headers).await;
     let asked = rules.0.lock().clone();

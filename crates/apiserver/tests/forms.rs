@@ -22,12 +22,15 @@ async fn answers_take_the_form_asked_for() {
     let partial = it.send(&format!("GET {MAPS}"), &[("accept", partial)], "").await;
     assert_eq!(partial.body["kind"], "PartialObjectMetadataList");
     assert!(partial.body["items"][0].get("data").is_none());
-    let refused = it.send(&format!("GET {MAPS}"), &[("accept", "application/vnd.kubernetes.protobuf")], "").await;
+    let refused =
+        it.send(&format!("GET {MAPS}"), &[("accept", "application/vnd.kubernetes.protobuf")], "").await;
     assert_eq!(refused.code, 406);
     let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
     let refused = it.send(&format!("POST {MAPS}"), &protobuf, "k8s\0").await;
     assert_eq!(refused.code, 415);
-    let posted = it.send(&format!("POST {MAPS}"), &[("content-type", "application/yaml")], "metadata:\n  name: why\n").await;
+    let posted = it
+        .send(&format!("POST {MAPS}"), &[("content-type", "application/yaml")], "metadata:\n  name: why\n")
+        .await;
     assert_eq!((posted.code, &posted.body["metadata"]["name"]), (201, &json!("why")), "{}", posted.text);
     let curl = it.send(&format!("GET {MAPS}/a"), &[("user-agent", "curl/8")], "").await;
     assert!(curl.text.starts_with("{\n  \"kind\": \"ConfigMap\",\n"), "{}", curl.text);
@@ -80,6 +83,7 @@ async fn reviews_answer() {
     let ask = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
     let may = it.json("POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &ask).await;
     assert_eq!((may.code, &may.body["status"]["allowed"]), (201, &json!(true)), "{}", may.text);
-    let nothing = it.json("POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &json!({"spec": {}})).await;
+    let nothing =
+        it.json("POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &json!({"spec": {}})).await;
     assert_eq!(nothing.code, 422);
 }

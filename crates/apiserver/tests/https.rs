@@ -77,7 +77,8 @@ async fn start() -> Served {
 }
 
 fn config_map(name: &str) -> ConfigMap {
-    serde_json::from_value(json!({"metadata": {"name": name, "namespace": "default"}, "data": {"k": "v"}})).unwrap()
+    serde_json::from_value(json!({"metadata": {"name": name, "namespace": "default"}, "data": {"k": "v"}}))
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,8 +93,7 @@ async fn clients_work_over_tls() {
     assert_eq!((&user["username"], &user["groups"][0]), (&json!("jane"), &json!("team")));
 
     client.create(Some("default"), &config_map("a")).await.unwrap();
-    let mut events =
-        client.watch::<ConfigMap>(Some("default"), &WatchOptions::default()).await.unwrap();
+    let mut events = client.watch::<ConfigMap>(Some("default"), &WatchOptions::default()).await.unwrap();
     assert!(matches!(events.next().await, Some(Ok(WatchEvent::Added(_)))));
     client.create(Some("default"), &config_map("b")).await.unwrap();
     let Some(Ok(WatchEvent::Added(second))) = events.next().await else { panic!("no event") };
@@ -129,7 +129,8 @@ async fn watches_work_over_websocket() {
         .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
         .body(bytes::Bytes::new())
         .unwrap();
-    let mut upgraded = served.transport.upgrade(request).await.unwrap().map_err(|answer| answer.status()).unwrap();
+    let mut upgraded =
+        served.transport.upgrade(request).await.unwrap().map_err(|answer| answer.status()).unwrap();
     assert_eq!(upgraded.response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     let mut frame = [0; 4];
     upgraded.io.read_exact(&mut frame).await.unwrap();

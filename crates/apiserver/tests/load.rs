@@ -74,7 +74,8 @@ async fn start(folder: &std::path::Path) -> (Arc<Server>, Target) {
     let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(own.key_pem.as_bytes()).unwrap();
     let config = tls::server_config(vec![certificate(&own.certificate_pem)], key, &[]).unwrap();
-    let store = store::embedded::EmbeddedStore::open(&folder.join("store"), Clock::system(), &Default::default());
+    let store =
+        store::embedded::EmbeddedStore::open(&folder.join("store"), Clock::system(), &Default::default());
     let objects = Objects::new(Arc::new(store.unwrap()), Arc::new(resources::registry().clone()));
     let server = Server::open(Options::new(objects, Clock::system(), Entropy::system())).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

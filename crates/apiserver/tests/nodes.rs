@@ -33,7 +33,9 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>,
             let mut io = TokioIo::new(upgrade.await.unwrap());
             let mut buffer = [0; 64];
             let count = io.read(&mut buffer).await.unwrap();
-            io.write_all(format!("{path} {}", String::from_utf8_lossy(&buffer[..count])).as_bytes()).await.unwrap();
+            io.write_all(format!("{path} {}", String::from_utf8_lossy(&buffer[..count])).as_bytes())
+                .await
+                .unwrap();
             io.shutdown().await.unwrap();
         });
         let mut response = Response::new(Full::default());
@@ -94,7 +96,11 @@ async fn logs_and_proxies_come_from_the_node() {
     let proxied = it.call("GET /api/v1/nodes/n1/proxy/stats/summary?a=b").await;
     assert_eq!((proxied.code, proxied.text.as_str()), (200, "/stats/summary?a=b"));
     let table: &[(&str, u16, &str)] = &[
-        ("GET /api/v1/namespaces/default/pods/p/log?tailLines=7", 400, "container \"c\" in pod \"p\" is waiting to start"),
+        (
+            "GET /api/v1/namespaces/default/pods/p/log?tailLines=7",
+            400,
+            "container \"c\" in pod \"p\" is waiting to start",
+        ),
         (
             "GET /api/v1/namespaces/default/pods/two/log",
             400,
@@ -107,7 +113,11 @@ async fn logs_and_proxies_come_from_the_node() {
             422,
             "PodLogOptions \"p\" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0",
         ),
-        ("POST /api/v1/namespaces/default/pods/free/exec?command=x", 400, "pod free does not have a host assigned"),
+        (
+            "POST /api/v1/namespaces/default/pods/free/exec?command=x",
+            400,
+            "pod free does not have a host assigned",
+        ),
         ("POST /api/v1/namespaces/default/pods/p/exec", 400, "you must specify at least 1 command"),
         ("POST /api/v1/namespaces/default/pods/p/exec?command=x", 400, "Upgrade request required"),
     ];
@@ -122,7 +132,10 @@ async fn streams_are_tunnelled() {
     let it = cluster().await;
     let transport = InProcess::new(Arc::clone(&it.server), UserInfo::authenticated("tester", &[]));
     let table = [
-        ("exec?command=sh&command=-c&stdin=true&stdout=true&tty=true", "/exec/default/p/c?input=1&output=1&tty=1&command=sh&command=-c"),
+        (
+            "exec?command=sh&command=-c&stdin=true&stdout=true&tty=true",
+            "/exec/default/p/c?input=1&output=1&tty=1&command=sh&command=-c",
+        ),
         ("attach?stdout=true", "/attach/default/p/c?output=1"),
         ("portforward?ports=80", "/portForward/default/p?ports=80"),
     ];
@@ -134,7 +147,8 @@ async fn streams_are_tunnelled() {
             .header("upgrade", "SPDY/3.1")
             .body(Bytes::new())
             .unwrap();
-        let mut upgraded = transport.upgrade(request).await.unwrap().map_err(|response| response.status()).unwrap();
+        let mut upgraded =
+            transport.upgrade(request).await.unwrap().map_err(|response| response.status()).unwrap();
         assert_eq!(upgraded.response.headers()["upgrade"], "SPDY/3.1");
         upgraded.io.write_all(b"hello").await.unwrap();
         let mut text = String::new();

@@ -80,12 +80,15 @@ async fn errors_read_as_upstreams() {
         ("GET /api/v1/nothing", json!({}), 404, "the server could not find the requested resource"),
         (
             "POST /api/v1/namespaces/default/pods",
-            config_map("a").as_object().map(|map| {
-                let mut map = map.clone();
-                map.insert("kind".into(), json!("ConfigMap"));
-                map.insert("apiVersion".into(), json!("v1"));
-                Value::Object(map)
-            }).unwrap(),
+            config_map("a")
+                .as_object()
+                .map(|map| {
+                    let mut map = map.clone();
+                    map.insert("kind".into(), json!("ConfigMap"));
+                    map.insert("apiVersion".into(), json!("v1"));
+                    Value::Object(map)
+                })
+                .unwrap(),
             400,
             "ConfigMap in version \"v1\" cannot be handled as a Pod: converting (v1.ConfigMap) to (core.Pod): unknown \
              conversion",
@@ -114,7 +117,8 @@ async fn errors_read_as_upstreams() {
         let reply = it.json(line, body).await;
         assert_eq!((reply.code, reply.message()), (*code, *message), "{line}");
     }
-    let apply = it.send(&format!("PATCH {MAPS}/a"), &[("content-type", "application/apply-patch+yaml")], "{}").await;
+    let apply =
+        it.send(&format!("PATCH {MAPS}/a"), &[("content-type", "application/apply-patch+yaml")], "{}").await;
     assert_eq!(apply.code, 415);
     assert!(apply.message().starts_with("the body of the request was in an unknown format"), "{apply:?}");
     let large = it.send(&format!("POST {MAPS}"), &[], vec![b' '; (3 << 20) + 1]).await;
@@ -176,7 +180,8 @@ async fn lists_are_paged_at_one_revision() {
     let token = first["metadata"]["continue"].as_str().unwrap().to_owned();
     it.call(&format!("DELETE {MAPS}/c")).await;
     let second = it.call(&format!("GET {MAPS}?limit=2&continue={token}")).await.body;
-    let names: Vec<_> = second["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].clone()).collect();
+    let names: Vec<_> =
+        second["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].clone()).collect();
     assert_eq!(names, ["c", "d"]);
     assert_eq!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
     for (query, expected) in [
@@ -265,9 +270,7 @@ async fn generated_names_differ() {
 async fn services_get_addresses() {
     let it = Harness::new().await;
     let path = "/api/v1/namespaces/default/services";
-    let service = |name: &str, kind: &str| {
-        json!({"metadata": {"name": name}, "spec": {"type": kind, "ports": [{"port": 80}]}})
-    };
+    let service = |name: &str, kind: &str| json!({"metadata": {"name": name}, "spec": {"type": kind, "ports": [{"port": 80}]}});
     let one = it.json(&format!("POST {path}"), &service("one", "ClusterIP")).await;
     assert_eq!(one.code, 201, "{}", one.text);
     let address = one.body["spec"]["clusterIP"].clone();
@@ -279,7 +282,9 @@ async fn services_get_addresses() {
     assert_eq!(refused.code, 422);
     assert!(refused.message().ends_with("provided IP is already allocated"), "{}", refused.message());
     let two = it.json(&format!("POST {path}"), &service("two", "NodePort")).await.body;
-    assert!(two["spec"]["ports"][0]["nodePort"].as_u64().is_some_and(|port| (30_000..=32_767).contains(&port)));
+    assert!(
+        two["spec"]["ports"][0]["nodePort"].as_u64().is_some_and(|port| (30_000..=32_767).contains(&port))
+    );
     it.call(&format!("DELETE {path}/one")).await;
     let again = it.json(&format!("POST {path}"), &taken).await;
     assert_eq!(again.code, 409, "the address is free again, the name is not: {}", again.text);
@@ -387,6 +392,10 @@ async fn versions_share_their_objects() {
         "action": "a", "reason": "r", "type": "Normal", "note": "n"});
     let made = it.json("POST /apis/events.k8s.io/v1/namespaces/default/events", &event).await;
     assert_eq!(made.code, 201, "{}", made.text);
-    let core = it.call("GET /api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Dp").await.body;
-    assert_eq!((core["items"].as_array().map(Vec::len), &core["items"][0]["message"]), (Some(1), &json!("n")));
+    let core =
+        it.call("GET /api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Dp").await.body;
+    assert_eq!(
+        (core["items"].as_array().map(Vec::len), &core["items"][0]["message"]),
+        (Some(1), &json!("n"))
+    );
 }
