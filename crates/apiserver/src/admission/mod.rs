@@ -12,6 +12,7 @@ pub mod escalation;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
 pub mod priority;
+pub mod runtime_class;
 pub mod service_account;
 pub mod taint_nodes;
 pub mod tolerations;
@@ -29,6 +30,7 @@ pub fn plugins(
         Arc::new(taint_nodes::TaintNodesByCondition),
         Arc::new(priority::Priority::new(reader.clone())),
         Arc::new(tolerations::DefaultTolerationSeconds),
+        Arc::new(runtime_class::RuntimeClass::new(reader.clone())),
         Arc::new(escalation::EscalationCheck::new(authorizer.clone())),
     ]
 }
