@@ -15,6 +15,7 @@ use hyper_util::server::conn::auto;
 use rustls::pki_types::CertificateDer;
 use stdx::clock::Clock;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,8 @@ use crate::seams::NodeApiBackend;
 
 /// Connections at once; further ones wait in the listener's queue.
 const CONNECTIONS_MAX: usize = 4096;
+/// Logs, sessions and port-forwards at once.
+const STREAMINGS_MAX: usize = 4096;
 const STREAMS_MAX: u32 = 250;
 const HEADER_BYTES_MAX: u32 = 1 << 20;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,7 +54,9 @@ pub struct Server {
     /// CPU usage last seen.
     pub usage: stats::LastUsage,
     /// Ends with the server.
-    pub stopped: CancellationToken,
+    stopped: CancellationToken,
+    /// Turns of what streams.
+    turns: Arc<Semaphore>,
 }
 
 impl Server {
@@ -70,6 +75,7 @@ impl Server {
             ends: Ends::default(),
             usage: stats::LastUsage::default(),
             stopped: CancellationToken::new(),
+            turns: Arc::new(Semaphore::new(STREAMINGS_MAX)),
         })
     }
 
@@ -87,11 +93,20 @@ impl Server {
     }
 
     /// Starts work that outlives its request, but not the server.
-    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+    ///
+    /// # Errors
+    /// The answer to give when too much is going on already.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> Result<(), Box<Answer>> {
+        let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else {
+            let message = "the node streams as much as it can: try again later\n";
+            return Err(Box::new(text(StatusCode::SERVICE_UNAVAILABLE, message)));
+        };
         let stopped = self.stopped.clone();
         tokio::spawn(async move {
             stopped.run_until_cancelled(work).await;
+            drop(turn);
         });
+        Ok(())
     }
 }
 

@@ -182,6 +182,66 @@ mod tests {
         assert!(reviewed_user(&json!({"status": {"user": {"username": "u"}}})).is_none());
     }
 
+    /// Knows the token `good` of user `u`, who may `get` `metrics`; counts questions.
+    #[derive(Default)]
+    struct Reviews(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+    #[async_trait]
+    impl client::Transport for Reviews {
+        async fn send(
+            &self,
+            request: http::Request<bytes::Bytes>,
+        ) -> Result<http::Response<client::Body>, client::Error> {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let mut review: Value = serde_json::from_slice(request.body()).unwrap();
+            let spec = review["spec"].clone();
+            review["status"] = if request.uri().path().ends_with("tokenreviews") {
+                json!({"authenticated": spec["token"] == "good", "user": {"username": "u", "groups": ["g"]}})
+            } else {
+                let wanted = json!({"verb": "get", "version": "v1", "resource": "nodes", "subresource": "metrics", "name": "n"});
+                json!({"allowed": spec["user"] == "u" && spec["resourceAttributes"] == wanted})
+            };
+            Ok(http::Response::new(client::full_body(review.to_string())))
+        }
+
+        async fn upgrade(
+            &self,
+            _: http::Request<bytes::Bytes>,
+        ) -> Result<Result<client::Upgraded, http::Response<client::Body>>, client::Error> {
+            Err(client::Error::Connect("not played here".into()))
+        }
+
+        fn server(&self) -> String {
+            "reviews".into()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_api_server_decides() {
+        let reviews = Reviews::default();
+        let asked = std::sync::Arc::clone(&reviews.0);
+        let access = WebhookAccess::new(Client::new(std::sync::Arc::new(reviews)));
+        let count = || asked.load(std::sync::atomic::Ordering::Relaxed);
+        let check = async |token: &str, subresources: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+            let request =
+                AccessRequest { peer: &[], headers: &headers, verb: "get", subresources, node: "n" };
+            access.check(&request).await.map_err(|refusal| refusal.message)
+        };
+        assert_eq!(check("good", &["metrics"]).await, Ok(()));
+        assert_eq!(count(), 2);
+        assert_eq!(check("good", &["metrics"]).await, Ok(()));
+        assert_eq!(count(), 2, "both answers are known");
+        assert_eq!(check("bad", &["metrics"]).await, Err("Unauthorized".into()));
+        let forbidden = "Forbidden (user=u, verb=get, resource=nodes, subresource(s)=[pods proxy])\n";
+        assert_eq!(check("good", &["pods", "proxy"]).await, Err(forbidden.into()));
+        tokio::time::advance(ALLOWED_TTL + Duration::from_secs(1)).await;
+        let before = count();
+        assert_eq!(check("good", &["metrics"]).await, Ok(()));
+        assert_eq!(count(), before + 2, "old answers are asked for again");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn answers_end_and_are_bounded() {
         let cache = Cache::new();

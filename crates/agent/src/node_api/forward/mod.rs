@@ -125,7 +125,7 @@ pub async fn answer(
         Ok(agreed) => agreed,
         Err(answer) => return *answer,
     };
-    server.spawn(async move {
+    let started = server.spawn(async move {
         let Some(io) = upgrade::upgraded(request).await else { return };
         match transport {
             Transport::Spdy => spdy::serve(io, sandbox).await,
@@ -135,7 +135,10 @@ pub async fn answer(
             Transport::Channels(codec) => channels::serve(io, codec, sandbox, &ports).await,
         }
     });
-    upgrade::switching(headers)
+    match started {
+        Ok(()) => upgrade::switching(headers),
+        Err(answer) => *answer,
+    }
 }
 
 fn negotiate(request: &Request<Incoming>) -> Result<(http::HeaderMap, Transport), Box<Answer>> {

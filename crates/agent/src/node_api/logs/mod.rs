@@ -56,12 +56,15 @@ pub async fn answer(server: &Arc<Server>, target: &Target, query: &Query) -> Ans
 fn stream(server: &Arc<Server>, id: String, options: Options) -> Answer {
     let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_MAX);
     let worker = Arc::clone(server);
-    server.spawn(async move {
+    let started = server.spawn(async move {
         if let Err(message) = write(&worker, &id, &options, &sender).await {
             // The answer has begun; as upstream, its body says what went wrong.
             let _ = sender.send(message.into()).await;
         }
     });
+    if let Err(answer) = started {
+        return *answer;
+    }
     let chunks = futures::stream::poll_fn(move |context| {
         receiver.poll_recv(context).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
     });

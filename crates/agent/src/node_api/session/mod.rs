@@ -118,19 +118,23 @@ async fn start(
         stderr: wanted.stderr,
     };
     let worker = Arc::clone(server);
-    server.spawn(async move {
+    let started = server.spawn(async move {
         if let Some(io) = upgrade::upgraded(request).await {
             serve(&worker, io, transport, task, &exec, wanted).await;
         }
     });
-    upgrade::switching(headers)
+    match started {
+        Ok(()) => upgrade::switching(headers),
+        Err(answer) => *answer,
+    }
 }
 
 /// What both ends agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {
     Channels(streams::channels::Codec, Form),
-    Spdy(Form),
+    /// With whether terminals can be resized.
+    Spdy(Form, bool),
 }
 
 fn negotiate(headers: &HeaderMap) -> Result<(HeaderMap, Transport), Box<Answer>> {
@@ -144,7 +148,8 @@ fn negotiate(headers: &HeaderMap) -> Result<(HeaderMap, Transport), Box<Answer>>
         }
         Kind::Spdy => {
             let protocol = upgrade::spdy_protocol(headers, &REMOTE_COMMAND_PROTOCOLS)?;
-            Ok((upgrade::spdy_headers(protocol), Transport::Spdy(Form::of(protocol))))
+            let resizes = protocol.starts_with("v4.") || protocol.starts_with("v3.");
+            Ok((upgrade::spdy_headers(protocol), Transport::Spdy(Form::of(protocol), resizes)))
         }
     }
 }
@@ -159,7 +164,7 @@ async fn serve(
 ) {
     let (remote, form) = match transport {
         Transport::Channels(codec, form) => (channels::remote(io, codec, wanted).await, form),
-        Transport::Spdy(form) => match spdy::remote(io, form, wanted).await {
+        Transport::Spdy(form, resizes) => match spdy::remote(io, resizes, wanted).await {
             Some(remote) => (remote, form),
             None => return,
         },

@@ -14,7 +14,6 @@ use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::remote::{Output, Remote, Wanted};
-use super::status::Form;
 use crate::node_api::upgrade::Io;
 
 /// How long a client may take to open its streams (upstream's `DefaultStreamCreationTimeout`).
@@ -113,10 +112,9 @@ fn pieces(stream: Stream) -> BoxStream<'static, Bytes> {
 }
 
 /// The client's end of a session over SPDY; `None` if it left, or did not open its streams in time.
-pub async fn remote(io: Io, form: Form, wanted: Wanted) -> Option<Remote> {
+pub async fn remote(io: Io, resizes: bool, wanted: Wanted) -> Option<Remote> {
     let mut connection = Connection::server(io);
-    // Before v3 no terminal could be resized; the client tells by opening no stream for it.
-    let resizes = wanted.tty && form != Form::Text;
+    let resizes = wanted.tty && resizes;
     let expected =
         1 + [wanted.stdin, wanted.stdout, wanted.stderr, resizes].iter().filter(|one| **one).count();
     let streams = match timeout(CREATION_TIMEOUT, collect(&mut connection, expected)).await {
@@ -140,7 +138,7 @@ pub async fn remote(io: Io, form: Form, wanted: Wanted) -> Option<Remote> {
     tokio::spawn(async move {
         let end = async {
             while let Some(stream) = connection.accept().await {
-                // A late stream (resize of v3, say) is of no use any more.
+                // A late stream is of no use any more.
                 if stream.writer().reset().await.is_err() {
                     return;
                 }
