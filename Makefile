@@ -50,7 +50,7 @@ test-unit: ## the tests that need neither root nor network
 	$(CARGO) xtask test --unit
 
 bench: root tools build ## the table of docs/performance.md, measured here
-	$(CARGO) xtask bench
+	$(CARGO) xtask bench --write
 
 check: ## format, clippy, licences and sources of dependencies, structure
 	$(CARGO) fmt --all --check

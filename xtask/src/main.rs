@@ -1,5 +1,6 @@
 //! Chores: derived tables, the structure of the project, licences of dependencies, the run of all tests.
 
+mod bench;
 mod derive_tables;
 mod licences;
 mod structure;
@@ -10,6 +11,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
   structure                  the rules of structure, and what nears them
   licences                   licences and sources of dependencies, as deny.toml allows them
   test [--unit]              all tests, as `make test` runs them; --unit: those that need no root
+  bench [--write]            measure a carob; --write puts the table into docs/performance.md
   derive-tables <folder>     make the generated tables of crate `resources` from upstream's data";
 
 fn main() -> anyhow::Result<()> {
@@ -22,6 +24,8 @@ fn main() -> anyhow::Result<()> {
         }
         ["structure"] => structure::run(),
         ["licences"] => licences::run(),
+        ["bench"] => bench::run(false),
+        ["bench", "--write"] => bench::run(true),
         ["test"] => tests_run::run(tests_run::Which::All),
         ["test", "--unit"] => tests_run::run(tests_run::Which::Unit),
         _ => anyhow::bail!("{USAGE}"),

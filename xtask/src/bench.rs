@@ -1,0 +1,38 @@
+//! Builds what is measured and what measures, and runs it.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+/// Prints the table, keeps the samples in the target directory; with `write` the document gets the table, too.
+pub fn run(write: bool) -> anyhow::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is in the root")?;
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO"));
+        command.args(["build", "--release", "--locked"]).args(arguments).current_dir(root);
+        succeed(&mut command)
+    };
+    cargo(&["-p", "carob", "-p", "bench"])?;
+    cargo(&["-p", "scheduler", "--example", "bench"])?;
+    // This program is beside the release folder: <target>/<platform>/debug/xtask.
+    let program = std::env::current_exe().context("finding this program")?;
+    let platform = program.ancestors().nth(2).context("this program is in a target directory")?;
+    let release = platform.join("release");
+    let samples = platform.parent().context("a target directory")?.join("bench");
+    let mut bench = Command::new(release.join("bench"));
+    bench.arg("--binary").arg(release.join("carob")).arg("--samples").arg(samples);
+    bench.arg("--scheduler").arg(release.join("examples/bench"));
+    if write {
+        bench.arg("--document").arg(root.join("docs/performance.md"));
+    }
+    succeed(&mut bench)
+}
+
+fn succeed(command: &mut Command) -> anyhow::Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    if !command.status().with_context(|| format!("starting {name}"))?.success() {
+        bail!("{name} failed");
+    }
+    Ok(())
+}
