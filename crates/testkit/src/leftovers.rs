@@ -94,6 +94,16 @@ impl Traces {
     }
 }
 
+/// Processes of a control group (any hierarchy) and of those below it.
+pub fn processes_in(cgroup: &str) -> Vec<i32> {
+    let pids = names_in("/proc").into_iter().filter_map(|name| name.parse::<i32>().ok());
+    let inside = |pid: &i32| {
+        let table = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        table.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| path.starts_with(cgroup))
+    };
+    pids.filter(inside).collect()
+}
+
 fn names_in(folder: &str) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()

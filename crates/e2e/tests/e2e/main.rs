@@ -1,0 +1,11 @@
+//! Tests of the whole, each on a carob of its own.
+
+mod containers;
+mod daemon;
+mod golden;
+mod images;
+mod lifecycle;
+mod network;
+mod objects;
+mod static_pods;
+mod streams;
