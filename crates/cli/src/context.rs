@@ -110,6 +110,11 @@ impl Context {
         Ok(bytes)
     }
 
+    /// Standard input for good: nothing is left to read here.
+    pub fn take_stdin(&self) -> Box<dyn Read + Send> {
+        std::mem::replace(&mut *lock(&self.stdin), Box::new(std::io::empty()))
+    }
+
     /// Reads one line of standard input.
     pub fn read_line(&self) -> std::io::Result<String> {
         let mut line = Vec::new();

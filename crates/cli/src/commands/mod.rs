@@ -2,13 +2,16 @@
 
 pub mod api_resources;
 pub mod apply;
+pub mod attach;
 pub mod create;
 pub mod delete;
 pub mod describe;
+pub mod exec;
 pub mod get;
 pub mod logs;
 pub mod patch;
 pub mod pods;
+pub mod port_forward;
 pub mod raw;
 pub mod run;
 pub mod version;
@@ -24,12 +27,15 @@ pub static ROOT: Command = Command {
         api_resources::RESOURCES,
         api_resources::VERSIONS,
         apply::COMMAND,
+        attach::COMMAND,
         create::COMMAND,
         delete::COMMAND,
         describe::COMMAND,
+        exec::COMMAND,
         get::COMMAND,
         logs::COMMAND,
         patch::COMMAND,
+        port_forward::COMMAND,
         run::COMMAND,
         version::COMMAND,
         wait::COMMAND,

@@ -101,7 +101,7 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let pod = overridden(invocation, pod(invocation, name)?)?;
     let made = Made { group: "", plural: "pods", namespaced: true, wrap: None };
     if attach {
-        return Err(message("ATTACH_PENDING"));
+        return super::attach::run_attached(invocation, pod).await;
     }
     generators::send(invocation, pod, made).await?;
     if values.on("expose") {

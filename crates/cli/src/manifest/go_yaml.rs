@@ -67,7 +67,7 @@ pub fn find(document: &str) -> Option<Mistake> {
             continue;
         }
         plain = match value {
-            Some(value) if is_plain(value) => Some((indent, at, true)),
+            Some(value) if is_plain(value) => Some((content_column, at, true)),
             Some(_) => None,
             None if is_entry && is_plain(content) => Some((indent, at, true)),
             None if is_plain(content) && plain.is_none_or(|(plain_indent, _, _)| indent <= plain_indent) => {

@@ -120,7 +120,8 @@ mod tests {
     #[test]
     fn columns_are_blocks_of_cells() {
         let text = "Name:\tx\nNamespace:\ty\nContainers:\n  a:\n    Image:\tb\n    ID:\tc\nQoS:\td\n";
-        let want = "Name:       x\nNamespace:  y\nContainers:\n  a:\n    Image:  b\n    ID:     c\nQoS:  d\n";
+        let want =
+            "Name:       x\nNamespace:  y\nContainers:\n  a:\n    Image:  b\n    ID:     c\nQoS:        d\n";
         assert_eq!(align(text, DESCRIBE), want);
         let text = "a\tb\tc\nlonger\tb\n\tx\ty\n";
         assert_eq!(align(text, DESCRIBE), "a       b  c\nlonger  b\n        x  y\n");
