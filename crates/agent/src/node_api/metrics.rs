@@ -55,6 +55,9 @@ const SCRAPE_ERROR: Family = family(
     "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise",
 );
 
+/// CPU time in ns, memory in bytes, and when, in ms since the epoch.
+type Sum = (u64, u64, Option<i64>);
+
 /// Adds a family; samples are (labels, value, ms since the epoch).
 fn add(out: &mut String, family: &Family, samples: &[(String, f64, Option<i64>)]) {
     let Family { name, help, kind } = family;
@@ -81,13 +84,13 @@ fn resource_text(containers: &[Used], node: &NodeUsage, now_ms: i64, failed: boo
     let each = |value: &dyn Fn(&Used) -> f64| -> Vec<_> {
         containers.iter().map(|own| (labels(own), value(own), at(own))).collect()
     };
-    let mut pods: BTreeMap<(&str, &str), (u64, u64, Option<i64>)> = BTreeMap::new();
+    let mut pods: BTreeMap<(&str, &str), Sum> = BTreeMap::new();
     for own in containers {
         let sum = pods.entry((&own.pod.0, &own.pod.1)).or_default();
         *sum =
             (sum.0 + own.stats.cpu_usage_ns, sum.1 + own.stats.memory_working_set_bytes, sum.2.max(at(own)));
     }
-    let pod_samples = |value: &dyn Fn(&(u64, u64, Option<i64>)) -> f64| -> Vec<_> {
+    let pod_samples = |value: &dyn Fn(&Sum) -> f64| -> Vec<_> {
         let label = |(namespace, pod): &(&str, &str)| format!("{{namespace=\"{namespace}\",pod=\"{pod}\"}}");
         pods.iter().map(|(key, sum)| (label(key), value(sum), sum.2)).collect()
     };

@@ -5,3 +5,4 @@ mod forward;
 mod http;
 mod logs;
 mod support;
+mod tls;

@@ -318,6 +318,11 @@ impl Harness {
         Self { runtime, folder, server, tasks: Mutex::new(tasks) }
     }
 
+    /// What the agent would give the server.
+    pub fn backend(&self) -> Arc<dyn NodeApiBackend> {
+        Arc::new(Backend(self.runtime.clone()))
+    }
+
     fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(1 << 16);
         let server = Arc::clone(&self.server);
