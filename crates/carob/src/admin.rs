@@ -11,7 +11,7 @@ use images::ImageStore;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::arguments::BuildArguments;
 use crate::image;
@@ -38,6 +38,8 @@ pub enum Call {
         /// Seconds that Pods get.
         grace_s: i64,
     },
+    /// Returns when everything that the first steps need is there.
+    Settled,
     /// `carob image ls`.
     ImageList,
     /// `carob image pull`.
@@ -73,21 +75,26 @@ pub enum Line {
     Failed(String),
 }
 
-/// Serves until dropped.
-pub async fn serve(settings: Settings, images: Arc<ImageStore>, requests: mpsc::Sender<Request>) {
+/// Opens the socket.
+pub fn bind(settings: &Settings) -> anyhow::Result<UnixListener> {
     let path = settings.instance.admin_socket();
     // What a killed daemon left.
     let _ = std::fs::remove_file(&path);
-    let listener = match UnixListener::bind(&path) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(path = %path.display(), %error, "the control socket cannot be opened");
-            return;
-        }
-    };
+    UnixListener::bind(&path).with_context(|| format!("opening the control socket {}", path.display()))
+}
+
+/// Serves until dropped.
+pub async fn serve(
+    listener: UnixListener,
+    images: Arc<ImageStore>,
+    requests: mpsc::Sender<Request>,
+    settled: watch::Receiver<bool>,
+) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(answer(stream, images.clone(), requests.clone()))),
+            Ok((stream, _)) => {
+                drop(tokio::spawn(answer(stream, images.clone(), requests.clone(), settled.clone())))
+            }
             Err(error) => {
                 tracing::warn!(%error, "the control socket failed");
                 return;
@@ -96,7 +103,12 @@ pub async fn serve(settings: Settings, images: Arc<ImageStore>, requests: mpsc::
     }
 }
 
-async fn answer(stream: UnixStream, images: Arc<ImageStore>, requests: mpsc::Sender<Request>) {
+async fn answer(
+    stream: UnixStream,
+    images: Arc<ImageStore>,
+    requests: mpsc::Sender<Request>,
+    mut settled: watch::Receiver<bool>,
+) {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     use tokio::io::AsyncReadExt;
@@ -107,6 +119,9 @@ async fn answer(stream: UnixStream, images: Arc<ImageStore>, requests: mpsc::Sen
     let (lines, mut answers) = mpsc::channel::<Line>(64);
     let work = tokio::spawn(async move {
         let result = match serde_json::from_str(&line) {
+            Ok(Call::Settled) => {
+                settled.wait_for(|settled| *settled).await.map(drop).context("the daemon is ending")
+            }
             Ok(call) => perform(call, &images, &requests, &lines).await,
             Err(error) => Err(anyhow::anyhow!("the request cannot be read: {error}")),
         };

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use stdx::clock::Clock;
 use stdx::entropy::Entropy;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, Request};
 use crate::arguments::ServerOptions;
@@ -103,7 +103,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         entropy: entropy.clone(),
     };
     let node = Node::start(&settings, parts).await?;
-    tokio::spawn(demo::ensure_image(node.images.clone()));
+    let (requests, received) = mpsc::channel(16);
+    let socket = admin::bind(&settings)?;
+    let admin = tokio::spawn(admin::serve(socket, node.images.clone(), requests, settle(&node)));
+    // Last: whoever waits for this file finds everything else there.
     kubeconfig::write(&settings, &plane)?;
     tracing::info!(
         server = %format!("https://{}:{}", settings.node_ips[0], plane.port),
@@ -111,8 +114,6 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         id = settings.instance.id,
         "carob is up"
     );
-    let (requests, received) = mpsc::channel(16);
-    let admin = tokio::spawn(admin::serve(settings.clone(), node.images.clone(), requests));
     let end = wait_for_end(received).await?;
     admin.abort();
     match end {
@@ -139,10 +140,10 @@ async fn stand_alone(settings: Settings) -> anyhow::Result<()> {
         entropy,
     };
     let node = Node::start(&settings, parts).await?;
-    tokio::spawn(demo::ensure_image(node.images.clone()));
     tracing::info!(node = settings.node_name, id = settings.instance.id, "carob runs a node alone");
     let (requests, received) = mpsc::channel(16);
-    let admin = tokio::spawn(admin::serve(settings.clone(), node.images.clone(), requests));
+    let admin =
+        tokio::spawn(admin::serve(admin::bind(&settings)?, node.images.clone(), requests, settle(&node)));
     let end = wait_for_end(received).await?;
     admin.abort();
     match end {
@@ -151,6 +152,19 @@ async fn stand_alone(settings: Settings) -> anyhow::Result<()> {
     }
     drop(presence);
     Ok(())
+}
+
+/// Makes the demonstration image beside everything else; tells when it is there (or cannot be made).
+fn settle(node: &Node) -> watch::Receiver<bool> {
+    let (sender, settled) = watch::channel(false);
+    let images = node.images.clone();
+    tokio::spawn(async move {
+        demo::ensure_image(images).await;
+        sender.send_replace(true);
+        // Held until the end: a receiver whose sender is gone cannot wait.
+        sender.closed().await;
+    });
+    settled
 }
 
 /// TLS of the node's own API: clients show certificates of the cluster's CA, or bearer tokens.

@@ -55,7 +55,7 @@ pub fn run(options: &DownOptions) -> anyhow::Result<ExitCode> {
 /// Returns when the process is gone; it is killed if it takes too long.
 async fn ended(instance: &Instance, pid: i32) -> anyhow::Result<()> {
     let gone = async {
-        while instance.daemon_pid().is_some() {
+        while instance.daemon_pid().is_some() || lives(pid) {
             tokio::time::sleep(LOOK).await;
         }
     };
@@ -67,6 +67,12 @@ async fn ended(instance: &Instance, pid: i32) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a process is there and not just waiting to be reaped.
+fn lives(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
 }
 
 /// Ends what a dead daemon left running: a node without a source of Pods takes it over and ends it.

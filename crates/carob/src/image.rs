@@ -103,7 +103,7 @@ pub async fn perform(call: Call, images: &Arc<ImageStore>, lines: &mpsc::Sender<
                 say(format!("{name}: removed")).await?;
             }
         }
-        Call::Down { .. } => bail!("no call about images"),
+        Call::Down { .. } | Call::Settled => bail!("no call about images"),
     }
     Ok(())
 }

@@ -235,7 +235,8 @@ async fn open_runtime(
 }
 
 async fn bind_node_api(settings: &Settings) -> anyhow::Result<tokio::net::TcpListener> {
-    let address = SocketAddr::new(settings.listen.ip(), settings.kubelet_port);
+    // Whatever the API server listens on: the node is reached by its own addresses.
+    let address = SocketAddr::from(([0, 0, 0, 0], settings.kubelet_port));
     tokio::net::TcpListener::bind(address).await.map_err(|error| {
         anyhow::anyhow!(
             "cannot listen on {address} for the node's API: {error} (give another --kubelet-port)"

@@ -13,6 +13,7 @@ use futures::StreamExt;
 use indicatif::ProgressBar;
 use k8s_openapi::api::core::v1::Node;
 
+use crate::admin::{self, Call};
 use crate::arguments::UpOptions;
 use crate::instance::Instance;
 use crate::settings::Settings;
@@ -39,6 +40,10 @@ pub fn run(options: UpOptions) -> anyhow::Result<ExitCode> {
         let work = wait(&settings, child.as_mut(), &spinner);
         tokio::time::timeout(options.timeout, work).await.map(|done| done.map(|()| begin.elapsed()))
     });
+    if matches!(waited, Ok(Ok(_))) {
+        spinner.set_message("making the demonstration image");
+        admin::call(&settings.instance.admin_socket(), &Call::Settled, |_| {})?;
+    }
     spinner.finish_and_clear();
     let elapsed = match waited {
         Ok(done) => done?,
