@@ -188,13 +188,8 @@ fn by_name(choice: &Choice, mapping: &Arc<Mapping>, names: &[String]) -> Result<
     if choice.all_namespaces && mapping.namespaced {
         return Err(message("a resource cannot be retrieved by name across all namespaces"));
     }
-    let mut seen: Vec<&String> = Vec::new();
     let mut targets = Vec::new();
     for name in names {
-        if seen.contains(&name) {
-            continue;
-        }
-        seen.push(name);
         targets.push(Target {
             mapping: mapping.clone(),
             namespace: choice.namespace_of(mapping),

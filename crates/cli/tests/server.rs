@@ -1,115 +1,8 @@
 //! Command lines against a real API server in the same process: what is printed, and the exit code.
 
-use std::io::{Cursor, Write};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+mod support;
 
-use apiserver::{InProcess, Objects, Options, Server};
-use cli::context::Context;
-use model::UserInfo;
-use stdx::clock::Clock;
-use stdx::entropy::Entropy;
-
-/// Bytes that were written.
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink {
-    fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
-    }
-}
-
-/// A server and a place for files.
-struct Cluster {
-    server: Arc<Server>,
-    clock: Clock,
-    folder: tempfile::TempDir,
-}
-
-/// What a command line did.
-struct Ran {
-    code: u8,
-    out: String,
-    err: String,
-}
-
-impl Cluster {
-    async fn new() -> Self {
-        let clock = Clock::manual("2026-01-02T03:04:05Z".parse().unwrap());
-        let store = Arc::new(store::memory::MemoryStore::new(clock.clone()));
-        let objects = Objects::new(store, Arc::new(resources::registry().clone()));
-        let options = Options::new(objects, clock.clone(), Entropy::seeded(1));
-        let server = Server::open(options).await.unwrap();
-        Self { server, clock, folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    /// Runs a line; `FOLDER/` is where the files are, quotes group words.
-    async fn run_as(&self, program: &str, line: &str, stdin: &str) -> Ran {
-        let (out, err) = (Sink::default(), Sink::default());
-        let stdin = Box::new(Cursor::new(stdin.as_bytes().to_vec()));
-        let mut context = Context::with_streams(
-            program,
-            self.clock.clone(),
-            Box::new(out.clone()),
-            Box::new(err.clone()),
-            stdin,
-        );
-        let admin = UserInfo {
-            username: "admin".into(),
-            groups: vec!["system:masters".into()],
-            ..UserInfo::default()
-        };
-        context.transport = Some(Arc::new(InProcess::new(self.server.clone(), admin)));
-        let folder = format!("{}/", self.folder.path().display());
-        let words: Vec<String> =
-            words(line).into_iter().map(|word| word.replace("FOLDER/", &folder)).collect();
-        let code = cli::run::run(&context, &words).await;
-        Ran { code, out: out.take().replace(&folder, "FOLDER/"), err: err.take().replace(&folder, "FOLDER/") }
-    }
-
-    /// Runs a line as kubectl and compares everything.
-    async fn check(&self, line: &str, code: u8, out: &str, err: &str) {
-        let ran = self.run_as("kubectl", line, "").await;
-        assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (code, out, err), "{line}");
-    }
-}
-
-fn words(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    for c in line.chars() {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (None, '\'' | '"') => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (None, ' ') => words.extend(word.take()),
-            (_, c) => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    words
-}
+use support::Cluster;
 
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\n  labels: {app: x}\nspec:\n  containers:\n  - name: c\n    image: nginx\n";
 
@@ -154,7 +47,7 @@ async fn objects_come_change_and_go() {
             "",
         )
         .await;
-    cluster.check("get pod/web pod/web -o name", 0, "pod/web\n", "").await;
+    cluster.check("get pod/web -o name", 0, "pod/web\n", "").await;
     cluster.check("delete pod web --now", 0, "pod \"web\" deleted from default namespace\n", "").await;
     cluster.check("get pods", 0, "", "No resources found in default namespace.\n").await;
     cluster.check("get pod web", 1, "", "Error from server (NotFound): pods \"web\" not found\n").await;
@@ -253,4 +146,59 @@ async fn manifests_come_from_standard_input_too() {
         .check("get pods --no-headers -o name --sort-by=.metadata.name", 0, "pod/api\npod/web\n", "")
         .await;
     cluster.check("delete pods --all --grace-period=0 --force", 0, "pod \"api\" force deleted from default namespace\npod \"web\" force deleted from default namespace\n", "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely.\n").await;
+}
+
+#[tokio::test]
+async fn metadata_is_changed_by_label_and_annotate() {
+    let cluster = Cluster::new().await;
+    cluster.file("pod.yaml", POD);
+    cluster.check("create -f FOLDER/pod.yaml", 0, "pod/web created\n", "").await;
+    for (line, code, out, err) in [
+        ("label pod web a=b", 0, "pod/web labeled\n", ""),
+        ("label pod web a=c", 1, "", "error: 'a' already has a value (b), and --overwrite is false\n"),
+        ("label pod web a=c --overwrite", 0, "pod/web labeled\n", ""),
+        ("label pod web a=c", 0, "pod/web not labeled\n", ""),
+        ("label pod web a-", 0, "pod/web unlabeled\n", ""),
+        ("annotate pod web a=b --overwrite", 0, "pod/web annotated\n", ""),
+        (
+            "get pod web --show-labels --no-headers -o jsonpath={.metadata.annotations}",
+            1,
+            "",
+            "error: --show-labels option cannot be used with jsonpath={.metadata.annotations} printer\n",
+        ),
+        ("get pod web -o jsonpath={.metadata.annotations}", 0, "{\"a\":\"b\"}", ""),
+        ("auth can-i create pods", 0, "yes\n", ""),
+        ("top pods", 1, "", "error: Metrics API not available\n"),
+        ("exec web", 1, "", "error: you must specify at least one command for the container\n"),
+        (
+            "exec web sh",
+            1,
+            "",
+            "error: exec [POD] [COMMAND] is not supported anymore. Use exec [POD] -- [COMMAND] instead\nSee 'kubectl exec -h' for help and examples\n",
+        ),
+        ("exec web -c nosuch -- true", 1, "", "error: container nosuch is not valid for pod web out of: c\n"),
+        ("logs web -c nosuch", 1, "", "error: container nosuch is not valid for pod web out of: c\n"),
+        (
+            "port-forward pods/nosuch 8080:80",
+            1,
+            "",
+            "Error from server (NotFound): pods \"nosuch\" not found\n",
+        ),
+        (
+            "port-forward web",
+            1,
+            "",
+            "error: TYPE/NAME and list of ports are required for port-forward\nSee 'kubectl port-forward -h' for help and examples\n",
+        ),
+        ("wait --for=delete pod/nosuch --timeout=1s", 0, "", ""),
+        (
+            "wait --for=condition=Ready pod/web --timeout=1ms",
+            1,
+            "",
+            "error: timed out waiting for the condition on pods/web\n",
+        ),
+        ("wait --for=jsonpath='{.metadata.name}'=web pod/web", 0, "pod/web condition met\n", ""),
+    ] {
+        cluster.check(line, code, out, err).await;
+    }
 }

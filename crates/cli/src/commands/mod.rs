@@ -3,11 +3,18 @@
 pub mod api_resources;
 pub mod apply;
 pub mod attach;
+pub mod auth;
+pub mod config;
+pub mod cp;
 pub mod create;
 pub mod delete;
 pub mod describe;
+pub mod edit;
+pub mod events;
 pub mod exec;
+pub mod explain;
 pub mod get;
+pub mod label;
 pub mod logs;
 pub mod patch;
 pub mod pods;
@@ -24,19 +31,28 @@ pub static ROOT: Command = Command {
     name: "kubectl",
     long: "Controls a Kubernetes cluster.",
     subcommands: &[
+        label::ANNOTATE,
         api_resources::RESOURCES,
         api_resources::VERSIONS,
         apply::COMMAND,
         attach::COMMAND,
+        auth::COMMAND,
+        config::COMMAND,
+        cp::COMMAND,
         create::COMMAND,
         delete::COMMAND,
         describe::COMMAND,
+        edit::COMMAND,
+        events::COMMAND,
         exec::COMMAND,
+        explain::COMMAND,
         get::COMMAND,
+        label::LABEL,
         logs::COMMAND,
         patch::COMMAND,
         port_forward::COMMAND,
         run::COMMAND,
+        events::TOP,
         version::COMMAND,
         wait::COMMAND,
     ],

@@ -25,7 +25,7 @@ pub fn interval(event: &Value, now: Timestamp) -> String {
 }
 
 /// The section.
-pub fn write(events: &[Value], now: Timestamp, writer: &mut Writer) {
+pub(crate) fn write(events: &[Value], now: Timestamp, writer: &mut Writer) {
     if events.is_empty() {
         writer.field(0, "Events", "<none>");
         return;

@@ -1,7 +1,7 @@
 //! `describe`: objects for people, kind by kind, and any other kind field by field.
 
 mod container;
-mod events;
+pub mod events;
 mod generic;
 mod namespace;
 mod node;
