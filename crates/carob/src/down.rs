@@ -18,6 +18,8 @@ use crate::settings::Settings;
 const PATIENCE: Duration = Duration::from_secs(30);
 const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
 const LOOK: Duration = Duration::from_millis(5);
+const GROUP_TRIES: u32 = 200;
+const GROUP_PAUSE: Duration = Duration::from_millis(10);
 
 /// Stops everything.
 #[allow(clippy::print_stdout)] // the command's answer
@@ -40,7 +42,7 @@ pub fn run(options: &DownOptions) -> anyhow::Result<ExitCode> {
         }
         None => runtime.block_on(sweep(&settings, grace_s))?,
     }
-    remove_groups(&instance);
+    runtime.block_on(remove_groups(&instance));
     let _ = fs::remove_dir_all(instance.run_dir());
     if options.purge {
         kubeconfig::remove(&settings)?;
@@ -85,7 +87,7 @@ async fn sweep(settings: &Settings, grace_s: i64) -> anyhow::Result<()> {
 
 /// Removes the instance's control groups, which are empty now: under version 2 they are in one tree, under version 1 in
 /// one per controller. What is still in use stays, and is named.
-fn remove_groups(instance: &Instance) {
+async fn remove_groups(instance: &Instance) {
     let root = Path::new("/sys/fs/cgroup");
     let name = instance.cgroup_root();
     let name = name.trim_start_matches('/');
@@ -93,7 +95,16 @@ fn remove_groups(instance: &Instance) {
     for group in
         controllers.chain([root.to_owned()]).map(|parent| parent.join(name)).filter(|group| group.is_dir())
     {
-        if let Err(error) = remove_group(&group) {
+        // The kernel needs a moment to take a process that has ended out of its group.
+        let mut removed = remove_group(&group);
+        for _ in 0..GROUP_TRIES {
+            if removed.is_ok() {
+                break;
+            }
+            tokio::time::sleep(GROUP_PAUSE).await;
+            removed = remove_group(&group);
+        }
+        if let Err(error) = removed {
             eprintln!("warning: control group {} cannot be removed: {error}", group.display());
         }
     }
