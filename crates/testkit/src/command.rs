@@ -60,6 +60,7 @@ pub struct Running {
     lines: Receiver<String>,
     seen: Vec<String>,
     stdin: Option<ChildStdin>,
+    patience: Duration,
 }
 
 impl Running {
@@ -84,7 +85,12 @@ impl Running {
             });
         }
         let stdin = child.stdin.take();
-        Ok(Self { child, name, lines, seen: Vec::new(), stdin })
+        Ok(Self { child, name, lines, seen: Vec::new(), stdin, patience: PATIENCE })
+    }
+
+    /// Sets how long a line is waited for.
+    pub fn patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// The next line that contains this text.
@@ -93,7 +99,7 @@ impl Running {
     /// If the program ends, or says nothing of the kind in time.
     pub fn line_with(&mut self, text: &str) -> String {
         loop {
-            match self.lines.recv_timeout(PATIENCE) {
+            match self.lines.recv_timeout(self.patience) {
                 Ok(line) => {
                     self.seen.push(line.clone());
                     if line.contains(text) {
@@ -143,7 +149,7 @@ impl Running {
         self.close_input();
         // Both streams end with the program, so their end is the event to wait for.
         loop {
-            match self.lines.recv_timeout(PATIENCE) {
+            match self.lines.recv_timeout(self.patience) {
                 Ok(line) => self.seen.push(line),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {

@@ -6,12 +6,13 @@ use std::process::Command;
 use crate::command::succeed;
 
 /// A program that tests run, and Debian's package of it.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("/usr/bin/docker-registry", "docker-registry"),
     ("/usr/bin/skopeo", "skopeo"),
     ("/usr/sbin/nft", "nftables"),
     ("/usr/bin/tmux", "tmux"),
     ("/usr/bin/cpio", "cpio"),
+    ("/usr/bin/strip", "binutils"),
     ("/usr/bin/xz", "xz-utils"),
     ("/usr/bin/npm", "npm"),
     ("/usr/bin/python3", "python3-venv"),

@@ -50,7 +50,7 @@ async fn commands_arguments_and_environment() {
         { "name": "KEY", "valueFrom": { "secretKeyRef": { "name": "hush", "key": "key" } } },
     ], "envFrom": [{ "configMapRef": { "name": "conf" }, "prefix": "C_" }],
        "resources": { "limits": { "memory": "32Mi" } } });
-    let seen = "set -x; test \"$PLAIN\" = 'a b' && test \"$BOTH\" = 'a b-$(NONE)-$(PLAIN)' && test $NAME = env && \
+    let seen = "set -x; test \"$PLAIN\" = 'a b' && test \"$BOTH\" = 'a b-$(NONE)-$$(PLAIN)' && test $NAME = env && \
         test $SPACE = default && test $NODE = node1 && test $LIMIT = 32 && test $COLOUR = green && test $KEY = s3cret && \
         test $C_SHAPE = round && hostname -i | grep -F $ADDRESS && test $(hostname) = env && \
         test -n $KUBERNETES_SERVICE_HOST && test $KUBERNETES_SERVICE_PORT = 443 && test $PATH";

@@ -1,7 +1,9 @@
 //! Tests of the whole, each on a carob of its own.
 
+mod clients;
 mod containers;
 mod daemon;
+mod examples;
 mod golden;
 mod images;
 mod lifecycle;
@@ -9,3 +11,4 @@ mod network;
 mod objects;
 mod static_pods;
 mod streams;
+mod virtual_machine;

@@ -92,8 +92,8 @@ async fn a_pod_that_fits_nowhere_says_why() {
     for (name, text) in rows {
         let message = wait::event(&client, name, "FailedScheduling").await;
         assert_eq!(message, format!("{text}{none}"), "{name}");
-        let pod = client.get::<Pod>(Some("default"), name).await.expect("it is there");
-        assert_eq!(wait::condition(&pod, "PodScheduled"), "False", "{name}");
+        let refused = |pod: &Pod| wait::condition(pod, "PodScheduled") == "False";
+        wait::pod(&client, name, "marked as unschedulable", refused).await;
     }
     carob.kubectl().ok("label node node1 disk=fast");
     wait::ready(&client, "picky").await;
