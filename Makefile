@@ -7,7 +7,7 @@ OUT              := $(abspath $(CARGO_TARGET_DIR))/$(HOST)
 BINARY           := $(OUT)/release/carob
 CAROB_BINARY     ?= $(BINARY)
 KUBECONFIG_DEMO  := /var/lib/carob/admin.kubeconfig
-CLIENT           := $(CAROB_BINARY) --kubeconfig $(KUBECONFIG_DEMO)
+CLIENT           := $(BINARY) --kubeconfig $(KUBECONFIG_DEMO)
 
 export CARGO_TARGET_DIR := $(abspath $(CARGO_TARGET_DIR))
 export CAROB_BINARY
@@ -41,7 +41,7 @@ up: root tools build ## start a node and show two Pods running
 	@echo "     make down"
 
 down: root ## stop the node and its Pods (the data stays: carob down --purge deletes it)
-	$(CAROB_BINARY) down
+	$(BINARY) down
 
 test: root tools build ## every test, those with real containers too
 	$(CARGO) xtask test

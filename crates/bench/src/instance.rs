@@ -5,13 +5,17 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use client::Client;
+use anyhow::{Context, anyhow, bail};
 use client::kubeconfig::{self, Cluster, Kubeconfig, User};
+use client::{Client, WatchEvent, WatchOptions};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Node;
 use sha2::{Digest, Sha256};
 
-/// Longest wait for the demonstration image.
-const IMAGE_WAIT: Duration = Duration::from_secs(60);
+/// Longest wait until the node is ready.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the administrator's credentials are looked for, which are written when the API answers.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// A running instance.
 pub struct Instance {
@@ -19,14 +23,14 @@ pub struct Instance {
     folder: tempfile::TempDir,
     /// Its id: names of control groups and directories.
     pub id: String,
-    /// From `carob up` to its end: API server up and node ready.
+    /// From `carob up` until the node is ready, as a watch shows it.
     pub started_in: Duration,
     ended: bool,
 }
 
 impl Instance {
     /// Starts an instance with an empty data directory.
-    pub fn start(binary: &Path) -> anyhow::Result<Self> {
+    pub async fn start(binary: &Path) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("carob-bench-").tempdir()?;
         let data_dir = folder.path().canonicalize()?.join("var/lib/carob");
         let id = hex::encode(&Sha256::digest(data_dir.as_os_str().as_encoded_bytes())[..4]);
@@ -37,13 +41,39 @@ impl Instance {
         up.args(["--listen", "127.0.0.1:0", "--kubelet-port", "0", "--node-name", "node1"]);
         up.args(["--pod-cidr", "10.198.0.0/16", "--service-cidr", "10.199.0.0/16", "--write-kubeconfig"]);
         up.arg(kubeconfig);
+        up.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let begin = tokio::time::Instant::now();
-        let output = up.stdin(Stdio::null()).output().context("starting carob")?;
+        let child = up.spawn().context("starting carob")?;
+        let ready = tokio::time::timeout(PATIENCE, instance.ready()).await;
         instance.started_in = begin.elapsed();
+        // The command goes on until the first steps can be taken: the demonstration image is there then, too.
+        let output = child.wait_with_output().context("waiting for carob up")?;
         if !output.status.success() {
             bail!("carob up: {}\n{}", String::from_utf8_lossy(&output.stderr), instance.log_tail());
         }
+        ready.context("the node was not ready in time")??;
         Ok(instance)
+    }
+
+    /// Returns when a watch shows the node as ready.
+    async fn ready(&self) -> anyhow::Result<()> {
+        let file = self.folder.path().join("var/lib/carob/admin.kubeconfig");
+        while !file.exists() {
+            tokio::time::sleep(LOOK).await;
+        }
+        let (cluster, user) = credentials(&file)?;
+        let client = Client::new(Arc::new(kubeconfig::transport(&cluster, &user, http::HeaderMap::new())?));
+        let events = client.watch::<Node>(None, &WatchOptions::default()).await;
+        let mut events = events.map_err(|status| anyhow!("watching nodes: {}", status.message))?;
+        while let Some(event) = events.next().await {
+            let event = event.map_err(|status| anyhow!("watching nodes: {}", status.message))?;
+            if let WatchEvent::Added(node) | WatchEvent::Modified(node) = event
+                && is_ready(&node)
+            {
+                return Ok(());
+            }
+        }
+        bail!("the watch of nodes ended")
     }
 
     fn command(&self, verb: &str) -> Command {
@@ -58,31 +88,13 @@ impl Instance {
 
     /// Where the API server is, and the administrator.
     pub fn credentials(&self) -> anyhow::Result<(Cluster, User)> {
-        let config = Kubeconfig::read(&self.kubeconfig_path())?;
-        let context = config.context("").context("no context")?;
-        let cluster = config.cluster(&context.cluster).context("no cluster")?;
-        let user = config.user(&context.user).context("no user")?;
-        Ok((cluster.clone(), user.clone()))
+        credentials(&self.kubeconfig_path())
     }
 
     /// A client with the administrator's rights, to prepare what is measured.
     pub fn administrator(&self) -> anyhow::Result<Client> {
         let (cluster, user) = self.credentials()?;
         Ok(Client::new(Arc::new(kubeconfig::transport(&cluster, &user, http::HeaderMap::new())?)))
-    }
-
-    /// Returns when an image is there: carob makes the demonstration image after it is up.
-    pub async fn wait_for_image(&self, name: &str) -> anyhow::Result<()> {
-        let begin = tokio::time::Instant::now();
-        let name = name.rsplit('/').next().unwrap_or(name).split(':').next().unwrap_or(name);
-        while begin.elapsed() < IMAGE_WAIT {
-            let output = self.command("image").arg("ls").output()?;
-            if String::from_utf8_lossy(&output.stdout).contains(name) {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        bail!("the image {name} was not there within {} s", IMAGE_WAIT.as_secs())
     }
 
     /// The daemon's process.
@@ -113,6 +125,22 @@ impl Instance {
         }
         Ok(())
     }
+}
+
+fn credentials(file: &Path) -> anyhow::Result<(Cluster, User)> {
+    let config = Kubeconfig::read(file)?;
+    let context = config.context("").context("no context")?;
+    let cluster = config.cluster(&context.cluster).context("no cluster")?;
+    let user = config.user(&context.user).context("no user")?;
+    Ok((cluster.clone(), user.clone()))
+}
+
+/// Ready, and no longer closed to Pods.
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let tainted = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    conditions.into_iter().any(|own| own.type_ == "Ready" && own.status == "True")
+        && !tainted.into_iter().any(|own| own.key == "node.kubernetes.io/not-ready")
 }
 
 impl Drop for Instance {

@@ -90,7 +90,7 @@ impl Options {
 async fn measure(options: &Options) -> anyhow::Result<Report> {
     let mut report = Report::default();
     for run in 1..=STARTS {
-        let instance = Instance::start(&options.binary)?;
+        let instance = Instance::start(&options.binary).await?;
         tell(&format!("start {run} of {STARTS}: {:.3} s", instance.started_in.as_secs_f64()));
         report.starts_s.push(instance.started_in.as_secs_f64());
         if run == STARTS {
@@ -111,7 +111,6 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
 }
 
 async fn with_instance(instance: &Instance, report: &mut Report) -> anyhow::Result<()> {
-    instance.wait_for_image(pods::IMAGE).await?;
     let user = User::authorized(instance).await?;
     tell("idle: memory and CPU");
     let idle = processes::settle(instance).await?;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::api::{NAMESPACE, User, call};
 
 /// The image of the Pods: carob's own, so that no registry takes part.
-pub const IMAGE: &str = "docker.io/library/carob-demo:latest";
+const IMAGE: &str = "docker.io/library/carob-demo:latest";
 /// Longest wait for the next event.
 const WAIT: Duration = Duration::from_secs(120);
 
