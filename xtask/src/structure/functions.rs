@@ -7,8 +7,6 @@ const LINES_MAX: usize = 70;
 
 /// Longer functions: file, name, lines. A row goes, or its number falls; none is added.
 const LONGER: &[(&str, &str, usize)] = &[
-    ("crates/cli/src/commands/get.rs", "watch", 74),
-    ("crates/cli/src/commands/patch.rs", "run", 85),
     ("crates/e2e/tests/e2e/containers.rs", "volumes", 72),
     ("xtask/src/derive_tables/definitions.rs", "render", 79),
 ];
@@ -29,7 +27,7 @@ pub(super) fn check(project: &Project) -> anyhow::Result<Findings> {
                 found
                     .breaches
                     .push(format!("{place} has {} lines (limit {limit}): split it", function.lines));
-            } else if function.lines < limit && listed.is_some() {
+            } else if function.lines > LINES_MAX && function.lines < limit {
                 found.warnings.push(format!("{place} has {} lines now: lower its row", function.lines));
             }
         }
