@@ -27,7 +27,7 @@ pub fn run(which: Which) -> anyhow::Result<()> {
     let mut counts = Vec::new();
     let mut failed = Vec::new();
     if which == Which::All {
-        succeed(cargo().args(["run", "--quiet", "--locked", "-p", "testkit", "--bin", "testkit-setup"]))?;
+        prepare()?;
     }
     let runner = if has_nextest(&target) { nextest(which, &target) } else { plain(which) };
     for (name, mut command) in [("tests", runner), ("doc tests", doc_tests())] {
@@ -48,6 +48,15 @@ pub fn run(which: Which) -> anyhow::Result<()> {
         bail!("failed: {}", failed.join(", "));
     }
     Ok(())
+}
+
+/// Makes the machine ready. The program that does it is built together with the tests: by itself it would be built with
+/// other features of the same dependencies, all of them once more.
+fn prepare() -> anyhow::Result<()> {
+    succeed(cargo().args(["build", "--locked", "--workspace", "--tests", "--bin", "testkit-setup"]))?;
+    let folder = std::env::current_exe().context("finding this program")?;
+    let program = folder.with_file_name("testkit-setup");
+    succeed(&mut Command::new(program))
 }
 
 #[allow(clippy::print_stdout)] // a chore's answer
@@ -119,8 +128,10 @@ fn doc_tests() -> Command {
 }
 
 fn line_of(command: &Command) -> String {
-    let words = command.get_args().map(|word| word.to_string_lossy().into_owned());
-    format!("cargo {}", words.collect::<Vec<_>>().join(" "))
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words =
+        [program].into_iter().chain(command.get_args()).map(|word| word.to_string_lossy().into_owned());
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn succeed(command: &mut Command) -> anyhow::Result<()> {
