@@ -1,6 +1,7 @@
 //! Requests to the API server: answers as trees, the server's warnings on standard error, failures in kubectl's words.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -48,11 +49,6 @@ impl<'a> Api<'a> {
         })
     }
 
-    /// Whether the server warned.
-    pub fn warned(&self) -> usize {
-        self.warned.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
     /// Its address.
     pub fn server(&self) -> String {
         self.transport.server()
@@ -75,6 +71,7 @@ impl<'a> Api<'a> {
             let Some(text) = warning_text(text) else { continue };
             let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
             if warned.insert(text.clone()) {
+                self.context.warnings.fetch_add(1, Ordering::Relaxed);
                 self.context.err(&format!("Warning: {text}\n"));
             }
         }

@@ -13,6 +13,9 @@ use crate::failure::{Failure, message};
 use crate::manifest::{self, Document, Files};
 use crate::mapping::{Mapper, Mapping};
 
+/// What is said where neither arguments nor files name anything.
+pub const NOTHING_NAMED: &str = "You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'";
+
 /// An object, or with no name a collection.
 #[derive(Debug, Clone)]
 pub struct Target {

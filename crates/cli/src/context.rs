@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use client::Transport;
@@ -25,6 +26,8 @@ pub struct Context {
     pub transport: Option<Arc<dyn Transport>>,
     /// Whether standard output is a terminal.
     pub terminal: bool,
+    /// How often the server warned.
+    pub warnings: AtomicUsize,
     out: Sink,
     err: Sink,
     stdin: Mutex<Box<dyn Read + Send>>,
@@ -48,6 +51,7 @@ impl Context {
             clock: Clock::system(),
             transport: None,
             terminal: std::io::stdout().is_terminal(),
+            warnings: AtomicUsize::new(0),
             out: Mutex::new(Box::new(std::io::stdout())),
             err: Mutex::new(Box::new(std::io::stderr())),
             stdin: Mutex::new(Box::new(std::io::stdin())),
@@ -69,6 +73,7 @@ impl Context {
             clock,
             transport: None,
             terminal: false,
+            warnings: AtomicUsize::new(0),
             out: Mutex::new(out),
             err: Mutex::new(err),
             stdin: Mutex::new(stdin),

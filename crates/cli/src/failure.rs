@@ -121,6 +121,11 @@ impl Failure {
                         "The connection to the server {host} was refused - did you specify the right host or port?"
                     );
                 }
+                // Go's words for what rustls says otherwise.
+                let words = words.replace(
+                    "invalid peer certificate: UnknownIssuer",
+                    "x509: certificate signed by unknown authority",
+                );
                 format!("Unable to connect to the server: {words}")
             }
             other => other.words(),

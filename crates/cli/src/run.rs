@@ -1,5 +1,7 @@
 //! From a command line to an exit code.
 
+use std::sync::atomic::Ordering;
+
 use crate::command::{Command, Invocation};
 use crate::commands::ROOT;
 use crate::context::Context;
@@ -60,7 +62,14 @@ async fn dispatch(context: &Context, arguments: &[String]) -> Result<(), Failure
         return Err(message(format!("required flag(s) {} not set", missing.join(", "))));
     }
     let invocation = Invocation { context, values, path, command };
-    run(&invocation).await
+    run(&invocation).await?;
+    match context.warnings.load(Ordering::Relaxed) {
+        count if count > 0 && invocation.values.on("warnings-as-errors") => {
+            let plural = if count == 1 { "" } else { "s" };
+            Err(message(format!("{count} warning{plural} received")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A command that only has commands below.

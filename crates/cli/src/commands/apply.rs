@@ -175,11 +175,7 @@ async fn apply(
 
 fn described(target: &Target) -> String {
     let mapping = &target.mapping;
-    let kind = if mapping.group.is_empty() {
-        format!("{}, Kind={}", mapping.api_version(), mapping.kind)
-    } else {
-        format!("{}, Kind={}", mapping.api_version(), mapping.kind)
-    };
+    let kind = format!("{}, Kind={}", mapping.api_version(), mapping.kind);
     let resource = format!("{}, Resource={}", mapping.api_version(), mapping.plural);
     let name = target.name.as_deref().unwrap_or_default();
     let slash = |text: String| if mapping.group.is_empty() { format!("/{text}") } else { text };
@@ -306,7 +302,7 @@ fn make_patch(target: &Target, modified: &Value, current: &Value) -> Result<(Val
 }
 
 /// `--force`: the object goes and comes back.
-async fn replace(
+pub(crate) async fn replace(
     invocation: &Invocation<'_>,
     api: &Api<'_>,
     target: &Target,

@@ -73,9 +73,7 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     }
     let files = Files::of(values)?;
     if files.is_empty() && invocation.arguments().is_empty() {
-        return Err(message(
-            "You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'",
-        ));
+        return Err(message(builder::NOTHING_NAMED));
     }
     let api = invocation.api()?;
     let mapper = invocation.mapper(&api).await?;

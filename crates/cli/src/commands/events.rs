@@ -108,16 +108,7 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     let mut table = Remembered::default();
-    let mut rows = Vec::new();
-    if !values.on("no-headers") {
-        let mut names = vec!["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"];
-        if choice.all_namespaces {
-            names.insert(0, "NAMESPACE");
-        }
-        rows.push(names.into_iter().map(str::to_owned).collect());
-    }
-    rows.extend(events.iter().map(|event| row(invocation, event, choice.all_namespaces)));
-    invocation.context.out(&table.align(&rows));
+    invocation.context.out(&table.align(&rows(invocation, &events, choice.all_namespaces)));
     if !watch {
         return Ok(());
     }
@@ -135,6 +126,19 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn rows(invocation: &Invocation<'_>, events: &[Value], with_namespace: bool) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    if !invocation.values.on("no-headers") {
+        let mut names = vec!["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"];
+        if with_namespace {
+            names.insert(0, "NAMESPACE");
+        }
+        rows.push(names.into_iter().map(str::to_owned).collect());
+    }
+    rows.extend(events.iter().map(|event| row(invocation, event, with_namespace)));
+    rows
 }
 
 fn time(event: &Value) -> Option<jiff::Timestamp> {

@@ -115,7 +115,7 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     }
     let answers = fetch(invocation, &api, &wish, targets, &mut failures).await?;
     match &wish.format {
-        Format::Printer(printer) => print_objects(invocation, printer, answers, &wish, &mut failures)?,
+        Format::Printer(printer) => print_objects(invocation, printer, answers, &wish, &failures)?,
         Format::Human { .. } => print_tables(invocation, &mapper, answers, &wish, &failures),
     }
     builder::gather(failures)
@@ -184,7 +184,7 @@ fn print_objects(
     printer: &Printer,
     answers: Vec<(Target, Value)>,
     wish: &Wish,
-    failures: &mut Vec<Failure>,
+    failures: &[Failure],
 ) -> Result<(), Failure> {
     let single =
         matches!(answers.as_slice(), [(_, answer)] if !answer["items"].is_array()) && failures.is_empty();
@@ -278,6 +278,40 @@ fn as_table(answer: &Value, mapping: &crate::mapping::Mapping, invocation: &Invo
     table::of_objects(mapping, &builder::items(answer), invocation.context.now())
 }
 
+/// Shows what a watch brings.
+struct Show<'a> {
+    invocation: &'a Invocation<'a>,
+    wish: &'a Wish,
+    target: &'a Target,
+    options: Options,
+    table: TablePrinter,
+    shown: usize,
+}
+
+impl Show<'_> {
+    fn show(&mut self, event: &str, answer: &Value) -> Result<(), Failure> {
+        let with_events = self.invocation.values.on("output-watch-events");
+        let Format::Printer(printer) = &self.wish.format else {
+            let mut table = as_table(answer, &self.target.mapping, self.invocation);
+            if with_events {
+                add_event_column(&mut table, event);
+            }
+            self.invocation.context.out(&self.table.print(&table, &self.options));
+            return Ok(());
+        };
+        for object in builder::items(answer) {
+            let mut object = printers::shown(&self.invocation.values, &object);
+            if with_events {
+                object = json!({"type": event, "object": object});
+            }
+            let separator = if matches!(printer, Printer::Yaml) && self.shown > 0 { "---\n" } else { "" };
+            self.invocation.context.out(&format!("{separator}{}", printer.print(&object)?));
+            self.shown += 1;
+        }
+        Ok(())
+    }
+}
+
 async fn watch(
     invocation: &Invocation<'_>,
     api: &Api<'_>,
@@ -287,45 +321,19 @@ async fn watch(
     let [target] = targets else {
         return Err(message("you may only specify a single resource type"));
     };
-    let mut printer = TablePrinter::default();
     let options = Options {
         with_namespace: wish.options.with_namespace && target.mapping.namespaced,
         kind: invocation.values.on("show-kind").then(|| target.mapping.kind_name()),
         ..wish.options.clone()
     };
-    let mut show = |event: &str, answer: &Value| -> Result<(), Failure> {
-        match &wish.format {
-            Format::Human { .. } => {
-                let mut table = as_table(answer, &target.mapping, invocation);
-                if invocation.values.on("output-watch-events") {
-                    add_event_column(&mut table, event);
-                }
-                invocation.context.out(&printer.print(&table, &options));
-            }
-            Format::Printer(printer) => {
-                for object in builder::items(answer) {
-                    let object = printers::shown(&invocation.values, &object);
-                    let object = if invocation.values.on("output-watch-events") {
-                        json!({"type": event, "object": object})
-                    } else {
-                        object
-                    };
-                    let text = printer.print(&object)?;
-                    let separator = if matches!(printer, Printer::Yaml) { "---\n" } else { "" };
-                    invocation.context.out(&format!("{text}{separator}"));
-                }
-            }
-        }
-        Ok(())
-    };
-    let only = invocation.values.on("watch-only");
+    let mut show = Show { invocation, wish, target, options, table: TablePrinter::default(), shown: 0 };
     let first = match builder::fetch(api, &wish.choice, target, wish.accept, wish.sort_by.is_some()).await {
         Ok(first) => first,
         Err(failure) if failure.is_not_found() && invocation.values.on("ignore-not-found") => return Ok(()),
         Err(failure) => return Err(failure),
     };
-    if !only {
-        show("ADDED", &first)?;
+    if !invocation.values.on("watch-only") {
+        show.show("ADDED", &first)?;
     }
     let field_selector = match &target.name {
         Some(name) => format!("metadata.name={name}"),
@@ -338,15 +346,14 @@ async fn watch(
         ("labelSelector", text(&wish.choice.selector)),
         ("fieldSelector", text(&field_selector)),
     ]);
-    let collection =
-        target.mapping.collection(Some(&target.namespace).filter(|own| !own.is_empty()).map(String::as_str));
-    let path = builder::with_query(&collection, &parameters);
+    let namespace = Some(target.namespace.as_str()).filter(|own| !own.is_empty());
+    let path = builder::with_query(&target.mapping.collection(namespace), &parameters);
     let mut events = api.watch(&path, wish.accept).await?;
     while let Some(event) = events.next().await {
         match event? {
-            WatchEvent::Added(object) => show("ADDED", &object)?,
-            WatchEvent::Modified(object) => show("MODIFIED", &object)?,
-            WatchEvent::Deleted(object) => show("DELETED", &object)?,
+            WatchEvent::Added(object) => show.show("ADDED", &object)?,
+            WatchEvent::Modified(object) => show.show("MODIFIED", &object)?,
+            WatchEvent::Deleted(object) => show.show("DELETED", &object)?,
             WatchEvent::Bookmark { .. } => {}
         }
     }

@@ -21,6 +21,7 @@ pub mod pods;
 pub mod port_forward;
 pub mod raw;
 pub mod run;
+pub mod small;
 pub mod version;
 pub mod wait;
 
@@ -37,7 +38,9 @@ pub static ROOT: Command = Command {
         apply::COMMAND,
         attach::COMMAND,
         auth::COMMAND,
+        small::CLUSTER_INFO,
         config::COMMAND,
+        small::CORDON,
         cp::COMMAND,
         create::COMMAND,
         delete::COMMAND,
@@ -49,10 +52,14 @@ pub static ROOT: Command = Command {
         get::COMMAND,
         label::LABEL,
         logs::COMMAND,
+        small::OPTIONS,
         patch::COMMAND,
         port_forward::COMMAND,
+        small::REPLACE,
         run::COMMAND,
+        small::SCALE,
         events::TOP,
+        small::UNCORDON,
         version::COMMAND,
         wait::COMMAND,
     ],

@@ -1,12 +1,13 @@
 //! `patch`.
 
 use client::options::query;
-use http::Method;
+use model::tree::TreeExt;
 use resources::patch::PatchType;
 use serde_json::Value;
 
 use super::boxed;
-use crate::builder::{self, Choice, with_query};
+use crate::api::Api;
+use crate::builder::{self, Choice, Target, with_query};
 use crate::command::{Command, DryRun, Invocation};
 use crate::failure::{Failure, message};
 use crate::flags::{Flag, Kind, shared};
@@ -35,7 +36,15 @@ pub const COMMAND: Command = Command {
     ..Command::EMPTY
 };
 
-async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
+/// What was asked for.
+struct Wish {
+    patch: Vec<u8>,
+    content_type: &'static str,
+    kind: PatchType,
+    dry_run: DryRun,
+}
+
+fn wish(invocation: &Invocation<'_>) -> Result<Wish, Failure> {
     let values = &invocation.values;
     let text = match (values.text("patch"), values.text("patch-file")) {
         ("", "") => {
@@ -58,8 +67,12 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     if values.on("local") {
         return Err(message("--local is not supported: use --dry-run=client"));
     }
-    let patch = bytes(&text)?;
-    let dry_run = invocation.dry_run()?;
+    Ok(Wish { patch: bytes(&text)?, content_type, kind, dry_run: invocation.dry_run()? })
+}
+
+async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
+    let values = &invocation.values;
+    let wish = wish(invocation)?;
     let format = printers::outcome_format(values)?;
     let api = invocation.api()?;
     let mapper = invocation.mapper(&api).await?;
@@ -67,9 +80,7 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let files = crate::manifest::Files::of(values)?;
     let targets = if files.is_empty() {
         if invocation.arguments().is_empty() {
-            return Err(message(
-                "You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'",
-            ));
+            return Err(message(builder::NOTHING_NAMED));
         }
         builder::from_arguments(&mapper, &choice, invocation.arguments())?.into_iter().map(Ok).collect()
     } else {
@@ -77,48 +88,47 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     };
     let mut failures = Vec::new();
     for target in targets {
-        let target = match target {
-            Ok(target) => target,
-            Err(failure) => {
-                failures.push(failure);
-                continue;
-            }
+        let patched = match target {
+            Ok(target) => patch(invocation, &api, &wish, &target).await,
+            Err(failure) => Err(failure),
         };
-        let subresource = values.text("subresource");
-        let path =
-            if subresource.is_empty() { target.path() } else { format!("{}/{subresource}", target.path()) };
-        let before: Value = api.call(Method::GET, &path, crate::api::JSON, None).await?;
-        let after = if dry_run == DryRun::Client {
-            let applied = resources::patch::apply(
-                kind,
-                target.mapping.definition(),
-                &before,
-                &patch,
-                resources::schema::FieldValidation::Ignore,
-            );
-            applied.map_err(Failure::Server)?.object
-        } else {
-            let own =
-                Some(values.text("field-manager")).filter(|own| !own.is_empty()).unwrap_or("kubectl-patch");
-            let parameters = query(&[
-                ("dryRun", (dry_run == DryRun::Server).then(|| "All".into())),
-                ("fieldManager", Some(own.to_owned())),
-            ]);
-            match api.patch(&with_query(&path, &parameters), content_type, patch.clone()).await {
-                Ok(after) => after,
-                Err(failure) => {
-                    failures.push(failure);
-                    continue;
-                }
+        match patched {
+            Ok((after, true)) => {
+                let what = format!("patched{}", wish.dry_run.suffix());
+                printers::outcome(invocation, &format, &after, &what)?;
             }
-        };
-        let same = dry_run == DryRun::No
-            && before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"];
-        let what =
-            if same { "patched (no change)".to_owned() } else { format!("patched{}", dry_run.suffix()) };
-        printers::outcome(invocation, &format, &after, &what)?;
+            Ok((after, false)) => printers::outcome(invocation, &format, &after, "patched (no change)")?,
+            Err(failure) => failures.push(failure),
+        }
     }
     builder::gather(failures)
+}
+
+/// Patches one object; gives it, and whether anything changed.
+async fn patch(
+    invocation: &Invocation<'_>,
+    api: &Api<'_>,
+    wish: &Wish,
+    target: &Target,
+) -> Result<(Value, bool), Failure> {
+    let subresource = invocation.values.text("subresource");
+    let path =
+        if subresource.is_empty() { target.path() } else { format!("{}/{subresource}", target.path()) };
+    let before = api.get(&path).await?;
+    if wish.dry_run == DryRun::Client {
+        let ignore = resources::schema::FieldValidation::Ignore;
+        let applied =
+            resources::patch::apply(wish.kind, target.mapping.definition(), &before, &wish.patch, ignore);
+        return Ok((applied.map_err(Failure::Server)?.object, true));
+    }
+    let own = Some(invocation.values.text("field-manager")).filter(|own| !own.is_empty());
+    let parameters = query(&[
+        ("dryRun", (wish.dry_run == DryRun::Server).then(|| "All".into())),
+        ("fieldManager", Some(own.unwrap_or("kubectl-patch").to_owned())),
+    ]);
+    let after = api.patch(&with_query(&path, &parameters), wish.content_type, wish.patch.clone()).await?;
+    let changed = wish.dry_run == DryRun::Server || before.resource_version() != after.resource_version();
+    Ok((after, changed))
 }
 
 /// The patch as JSON. What is neither JSON nor YAML is left to the server, whose words people know.

@@ -62,25 +62,13 @@ fn chosen<'a>(
     let wanted = if name.is_empty() { config.current_context.as_str() } else { name };
     if found.is_none() && !wanted.is_empty() {
         if name.is_empty() {
-            return Err(
-                message(format!("current-context {wanted:?} does not exist")).into_configuration(wanted)
-            );
+            return Err(Failure::Plain(format!(
+                "Error in configuration: context was not found for specified context: {wanted}"
+            )));
         }
         return Err(message(format!("context {wanted:?} does not exist")));
     }
     Ok(found)
-}
-
-trait Configuration {
-    fn into_configuration(self, context: &str) -> Failure;
-}
-
-impl Configuration for Failure {
-    fn into_configuration(self, context: &str) -> Failure {
-        Failure::Plain(format!(
-            "Error in configuration: context was not found for specified context: {context}"
-        ))
-    }
 }
 
 /// The namespace of a command, and whether it was given on the command line.

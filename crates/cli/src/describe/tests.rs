@@ -69,3 +69,16 @@ Events:
 ";
     assert_eq!(text(&described, pod::describe), want);
 }
+
+#[test]
+fn a_recorded_pod_is_described_as_recorded() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../e2e/data/kubectl.json");
+    let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let lines = golden["lines"].as_array().unwrap();
+    let out = |line: &str| lines.iter().find(|one| one["line"] == line).unwrap()["stdout"].as_str().unwrap();
+    let pod = crate::manifest::parse(out("get pod multipod -o yaml")).unwrap();
+    let now = model::time::parse("2026-11-21T06:15:30Z").unwrap();
+    let described = Described { object: &pod, events: None, related: Vec::new(), now };
+    let want = out("describe pod multipod").split("Events:").next().unwrap();
+    assert_eq!(text(&described, pod::describe), want);
+}

@@ -19,7 +19,7 @@ pub const GLOBAL: Groups = &[&[
     Flag::new("kubeconfig", Kind::Text, "", "Path of the kubeconfig file to use"),
     Flag::new("kuberc", Kind::Text, "", "Accepted for compatibility: preferences are not read"),
     Flag::new("log-flush-frequency", Kind::Duration, "5s", "Accepted for compatibility"),
-    Flag::switch("match-server-version", "Require the server's version to be the client's"),
+    Flag::switch("match-server-version", "Accepted for compatibility"),
     Flag::new("namespace", Kind::Text, "", "Namespace of this request").short('n'),
     Flag::new("password", Kind::Text, "", "Password for basic authentication"),
     Flag::new("profile", Kind::Text, "none", "Accepted for compatibility"),
@@ -30,7 +30,7 @@ pub const GLOBAL: Groups = &[&[
     Flag::new("token", Kind::Text, "", "Bearer token for authentication"),
     Flag::new("user", Kind::Text, "", "Name of the kubeconfig user to use"),
     Flag::new("username", Kind::Text, "", "Name for basic authentication"),
-    Flag::new("v", Kind::Integer, "0", "How much to log").short('v'),
+    Flag::new("v", Kind::Integer, "0", "Accepted for compatibility: nothing is logged").short('v'),
     Flag::new("vmodule", Kind::Text, "", "Accepted for compatibility"),
     Flag::switch("warnings-as-errors", "Take the server's warnings as errors: exit with a code other than 0"),
 ]];

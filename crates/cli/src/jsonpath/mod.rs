@@ -75,9 +75,8 @@ pub fn relaxed_expression(text: &str) -> Result<String, String> {
         return Ok(String::new());
     }
     let wrong = || {
-        format!(
-            "unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{{name1.name2}}' or '{{.name1.name2}}'"
-        )
+        "unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{name1.name2}' or '{.name1.name2}'"
+            .to_owned()
     };
     let inner = match (text.strip_prefix('{'), text.ends_with('}')) {
         (Some(inner), true) => &inner[..inner.len() - 1],

@@ -5,7 +5,6 @@ pub mod terminal;
 use bytes::Bytes;
 use client::transport::Upgraded;
 use http::Request;
-use model::Status;
 use serde_json::Value;
 use stdx::entropy::Entropy;
 use streams::channels::{self, Input};
@@ -175,7 +174,7 @@ fn outcome(status: &Value) -> Result<(), Failure> {
             None => message("error stream protocol error: no ExitCode cause given"),
         });
     }
-    let words = Status::from_value(status).map(|status| status.message).unwrap_or_default();
+    let words = status["message"].as_str().unwrap_or_default().to_owned();
     Err(message(if words.is_empty() {
         "error stream protocol error: unknown error".to_owned()
     } else {
@@ -196,7 +195,7 @@ mod tests {
             "details": {"causes": [{"reason": "ExitCode", "message": "7"}]}});
         let failure = outcome(&ended).unwrap_err();
         assert_eq!((failure.code(), failure.text().as_str()), (7, "command terminated with exit code 7\n"));
-        let broken = json!({"kind": "Status", "status": "Failure", "message": "Internal error occurred: x"});
+        let broken = json!({"metadata": {}, "status": "Failure", "message": "Internal error occurred: x"});
         assert_eq!(outcome(&broken).unwrap_err().text(), "error: Internal error occurred: x\n");
     }
 }

@@ -1,0 +1,250 @@
+//! Small commands: `cluster-info`, `cordon`, `uncordon`, `options`, `replace`, `scale`.
+
+use http::Method;
+use model::tree::TreeExt;
+use serde_json::json;
+
+use super::boxed;
+use super::create;
+use crate::builder::{self, Choice, with_query};
+use crate::command::{Command, DryRun, Invocation};
+use crate::failure::{Failure, message};
+use crate::flags::{Flag, Kind, help, shared};
+use crate::manifest::Files;
+use crate::printers;
+
+/// `cluster-info`.
+pub const CLUSTER_INFO: Command = Command {
+    name: "cluster-info",
+    usage: "cluster-info",
+    short: "Display cluster information",
+    run: boxed!(cluster_info),
+    ..Command::EMPTY
+};
+
+/// `cordon`.
+pub const CORDON: Command = Command {
+    name: "cordon",
+    usage: "cordon NODE",
+    short: "Mark node as unschedulable",
+    flags: &[shared::DRY_RUN, shared::SELECTOR],
+    run: boxed!(cordon),
+    ..Command::EMPTY
+};
+
+/// `uncordon`.
+pub const UNCORDON: Command = Command {
+    name: "uncordon",
+    usage: "uncordon NODE",
+    short: "Mark node as schedulable",
+    flags: &[shared::DRY_RUN, shared::SELECTOR],
+    run: boxed!(cordon),
+    ..Command::EMPTY
+};
+
+/// `options`.
+pub const OPTIONS: Command = Command {
+    name: "options",
+    usage: "options",
+    short: "Print the list of flags inherited by all commands",
+    run: boxed!(options),
+    ..Command::EMPTY
+};
+
+/// `replace`.
+pub const REPLACE: Command = Command {
+    name: "replace",
+    usage: "replace -f FILENAME",
+    short: "Replace a resource by file name or stdin",
+    long: "Replace a resource by file name or stdin. --force deletes the object and creates it anew.",
+    flags: &[
+        shared::FILES,
+        shared::OUTPUT,
+        shared::DRY_RUN,
+        shared::VALIDATE,
+        shared::SAVE_CONFIG,
+        shared::MANAGER,
+        &[
+            Flag::switch("force", "Delete the object and create it anew"),
+            Flag::new(
+                "grace-period",
+                Kind::Integer,
+                "-1",
+                "With --force: seconds that the object gets to end",
+            ),
+            Flag::new("timeout", Kind::Duration, "0s", "With --force: how long to wait until it is gone"),
+        ],
+    ],
+    run: boxed!(replace),
+    ..Command::EMPTY
+};
+
+/// `scale`.
+pub const SCALE: Command = Command {
+    name: "scale",
+    usage: "scale [--resource-version=version] [--current-replicas=count] --replicas=COUNT (-f FILENAME | TYPE NAME)",
+    short: "Set a new size for a deployment, replica set, or replication controller",
+    flags: &[
+        shared::FILES,
+        shared::OUTPUT,
+        shared::DRY_RUN,
+        shared::SELECTOR,
+        &[
+            Flag::switch("all", "All objects of the types in the namespace"),
+            Flag::new("current-replicas", Kind::Integer, "-1", "Only if there are so many now"),
+            Flag::new("replicas", Kind::Integer, "0", "How many there shall be"),
+            Flag::new("resource-version", Kind::Text, "", "Only if the object still has this version"),
+            Flag::new("timeout", Kind::Duration, "0s", "Accepted for compatibility"),
+        ],
+    ],
+    required: &["replicas"],
+    run: boxed!(scale),
+    ..Command::EMPTY
+};
+
+async fn options(invocation: &Invocation<'_>) -> Result<(), Failure> {
+    let list = help::options(shared::GLOBAL);
+    invocation.context.out(&format!("The following options can be passed to any command:\n\n{list}"));
+    Ok(())
+}
+
+async fn cluster_info(invocation: &Invocation<'_>) -> Result<(), Failure> {
+    let api = invocation.api()?;
+    // Only a server that answers is running.
+    api.get("/version").await?;
+    invocation.context.out(&format!("Kubernetes control plane is running at {}\n", api.server()));
+    Ok(())
+}
+
+async fn cordon(invocation: &Invocation<'_>) -> Result<(), Failure> {
+    let verb = invocation.command.name;
+    let selector = invocation.values.text("selector");
+    if invocation.arguments().is_empty() && selector.is_empty() {
+        return Err(invocation.usage(&format!("USAGE: {verb} NODE [flags]")));
+    }
+    let dry_run = invocation.dry_run()?;
+    let api = invocation.api()?;
+    let mapper = invocation.mapper(&api).await?;
+    let choice = Choice::of(invocation)?;
+    let mut arguments = vec!["nodes".to_owned()];
+    arguments.extend(invocation.arguments().iter().cloned());
+    let mut failures = Vec::new();
+    for target in builder::from_arguments(&mapper, &choice, &arguments)? {
+        let answer = match builder::fetch(&api, &choice, &target, crate::api::JSON, false).await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                failures.push(failure);
+                continue;
+            }
+        };
+        for node in builder::items(&answer) {
+            let want = verb == "cordon";
+            let name = node.name();
+            if (node["spec"]["unschedulable"] == true) == want {
+                invocation.context.out(&format!("node/{name} already {verb}ed\n"));
+                continue;
+            }
+            if dry_run != DryRun::Client {
+                let dry = if dry_run == DryRun::Server { "dryRun=All" } else { "" };
+                let patch = json!({"spec": {"unschedulable": want.then_some(true)}});
+                let path = with_query(&target.mapping.path("", name), dry);
+                api.patch(&path, "application/strategic-merge-patch+json", patch.to_string().into_bytes())
+                    .await?;
+            }
+            invocation.context.out(&format!("node/{name} {verb}ed{}\n", dry_run.suffix()));
+        }
+    }
+    builder::gather(failures)
+}
+
+async fn replace(invocation: &Invocation<'_>) -> Result<(), Failure> {
+    let files = Files::of(&invocation.values)?;
+    if files.is_empty() {
+        return Err(message("must specify one of -f and -k"));
+    }
+    let validation = create::validation(invocation)?;
+    let dry_run = invocation.dry_run()?;
+    let format = printers::outcome_format(&invocation.values)?;
+    let api = invocation.api()?;
+    let mapper = invocation.mapper(&api).await?;
+    let choice = Choice::of(invocation)?;
+    let mut failures = Vec::new();
+    for target in builder::from_files(invocation, &mapper, &choice, &files)? {
+        let target = match target {
+            Ok(target) => target,
+            Err(failure) => {
+                failures.push(failure);
+                continue;
+            }
+        };
+        let mut object = target.object.clone().unwrap_or_default();
+        if invocation.values.on("save-config") {
+            create::annotate(&mut object);
+        }
+        let replaced = if dry_run == DryRun::Client {
+            Ok(object)
+        } else if invocation.values.on("force") {
+            super::apply::replace(invocation, &api, &target, &object, validation).await
+        } else {
+            let parameters = create::write_query(invocation, dry_run, validation, "kubectl-replace");
+            let put = api.write(Method::PUT, &with_query(&target.path(), &parameters), &object).await;
+            put.map_err(|failure| failure.in_front(&format!("error when replacing {:?}", target.source)))
+        };
+        match replaced {
+            Ok(object) => {
+                printers::outcome(invocation, &format, &object, &format!("replaced{}", dry_run.suffix()))?;
+            }
+            Err(failure) => failures.push(create::explain(invocation, &target, failure)),
+        }
+    }
+    builder::gather(failures)
+}
+
+async fn scale(invocation: &Invocation<'_>) -> Result<(), Failure> {
+    let values = &invocation.values;
+    let replicas = values.integer("replicas");
+    if replicas < 0 {
+        return Err(message(
+            "The --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0",
+        ));
+    }
+    let dry_run = invocation.dry_run()?;
+    let format = printers::outcome_format(values)?;
+    let api = invocation.api()?;
+    let mapper = invocation.mapper(&api).await?;
+    let choice = Choice::of(invocation)?;
+    let mut failures = Vec::new();
+    let found = builder::objects(invocation, &api, &mapper, &choice).await?;
+    if found.is_empty() {
+        return Err(message("no objects passed to scale"));
+    }
+    for target in found {
+        let target = match target {
+            Ok(target) => target,
+            Err(failure) => {
+                failures.push(failure);
+                continue;
+            }
+        };
+        let path = format!("{}/scale", target.path());
+        let now = api.get(&path).await?;
+        let current = values.integer("current-replicas");
+        let count = now.integer(&["spec", "replicas"]).unwrap_or(0);
+        if current >= 0 && current != count {
+            failures.push(message(format!("Expected replicas to be {current}, was {count}")));
+            continue;
+        }
+        if dry_run != DryRun::Client {
+            let mut patch = json!({"spec": {"replicas": replicas}});
+            if !values.text("resource-version").is_empty() {
+                patch["metadata"]["resourceVersion"] = values.text("resource-version").into();
+            }
+            let dry = if dry_run == DryRun::Server { "dryRun=All" } else { "" };
+            let bytes = patch.to_string().into_bytes();
+            api.patch(&with_query(&path, dry), "application/merge-patch+json", bytes).await?;
+        }
+        let object = target.object.clone().unwrap_or_default();
+        printers::outcome(invocation, &format, &object, &format!("scaled{}", dry_run.suffix()))?;
+    }
+    builder::gather(failures)
+}
