@@ -4,6 +4,7 @@ use client::WatchEvent;
 use client::options::query;
 use futures::StreamExt;
 use http::Method;
+use http_body_util::BodyExt;
 use model::tree::TreeExt;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -129,14 +130,26 @@ async fn attached(
         .first()
         .map(|one| one.text(&["name"]).to_owned())
         .unwrap_or_default();
-    if matches!(pod.text(&["status", "phase"]), "Succeeded" | "Failed") {
-        // It was over before anybody could attach: its log says what it said.
+    // What is over before anybody can attach has said what it said in its log.
+    let over = matches!(pod.text(&["status", "phase"]), "Succeeded" | "Failed");
+    let told = if over { Ok(()) } else { attach(invocation, api, &pod, &name).await };
+    if let Err(failure) = &told {
+        let words = failure.words();
+        invocation.context.err(&format!(
+            "warning: couldn't attach to pod/{}, falling back to streaming logs: {words}\n",
+            pod.name()
+        ));
+    }
+    if over || told.is_err() {
         let log = collection.join(pod.name()).join("log");
-        let path = with_query(log.as_str(), &query(&[("container", Some(name))]));
-        let bytes = api.raw(&path).await?;
-        invocation.context.out_bytes(&bytes);
-    } else {
-        attach(invocation, api, &pod, &name).await?;
+        let follow = Some("true".to_owned());
+        let path = with_query(log.as_str(), &query(&[("container", Some(name)), ("follow", follow)]));
+        let mut body = api.send(Method::GET, &path, "*/*", None).await?.into_body();
+        while let Some(Ok(frame)) = body.frame().await {
+            if let Ok(data) = frame.into_data() {
+                invocation.context.out_bytes(&data);
+            }
+        }
     }
     let restart = values.text("restart");
     if values.on("leave-stdin-open") || restart == "Always" {
