@@ -84,7 +84,7 @@ impl Node {
         let config = kubelet_config(settings)?;
         let images = open_images(settings, &parts.clock)?;
         let network = LateNetwork::new();
-        let runtime = open_runtime(settings, &parts.clock, &parts.entropy, &network, &images).await?;
+        let runtime = open_runtime(settings, true, &parts.clock, &parts.entropy, &network, &images).await?;
         let volumes = LocalVolumes::open(agent::volumes::Options {
             root: directories.root.clone(),
             memory_root: settings.instance.run_dir().join("memory"),
@@ -179,7 +179,7 @@ pub async fn sweep(settings: &Settings, grace_s: i64) -> anyhow::Result<()> {
     let images = open_images(settings, &clock)?;
     let network = LateNetwork::new();
     let blocks = settings.pod_cidrs.clone();
-    let runtime = open_runtime(settings, &clock, &entropy, &network, &images).await?;
+    let runtime = open_runtime(settings, false, &clock, &entropy, &network, &images).await?;
     match open_network(settings, None, &blocks, &*runtime).await {
         Ok(opened) => network.set(opened),
         Err(error) => tracing::warn!("the pod network cannot be opened: {error:#}"),
@@ -214,8 +214,10 @@ fn kubelet_config(settings: &Settings) -> anyhow::Result<agent::config::KubeletC
     Ok(config)
 }
 
+/// `enters_group`: this process is the daemon. One that only clears up would hold the group that is to go.
 async fn open_runtime(
     settings: &Settings,
+    enters_group: bool,
     clock: &Clock,
     entropy: &Entropy,
     network: &LateNetwork,
@@ -226,7 +228,7 @@ async fn open_runtime(
         state_dir: settings.instance.data("runtime"),
         cgroup_root: settings.instance.cgroup_root(),
         executable: "/proc/self/exe".into(),
-        enter_daemon_cgroup: true,
+        enter_daemon_cgroup: enters_group,
         prepared_sandboxes: PREPARED_SANDBOXES,
         clock: clock.clone(),
         entropy: entropy.clone(),
