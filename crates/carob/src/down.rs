@@ -71,8 +71,12 @@ async fn ended(instance: &Instance, pid: i32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a process is there and not just waiting to be reaped.
+/// Whether a process is there and not just waiting to be reaped. A first thread that has ended is not the end: what the
+/// process holds is let go of by the last one.
 fn lives(pid: i32) -> bool {
+    if fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|threads| threads.count() > 1) {
+        return true;
+    }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
 }
