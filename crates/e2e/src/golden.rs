@@ -58,7 +58,7 @@ pub fn words(line: &str) -> Vec<String> {
 }
 
 /// What differs from run to run: expression, what stands for it. In this order.
-const MASKS: [(&str, &str); 33] = [
+const MASKS: [(&str, &str); 36] = [
     // The recorded server is a downstream build with one ConfigMap more in each Pod.
     (r"(?m)^ *ConfigMapName: +openshift-service-ca.crt\n *Optional: +false\n", ""),
     (
@@ -68,6 +68,14 @@ const MASKS: [(&str, &str); 33] = [
     (
         r#",\s*\{\s*"configMap": \{\s*"items": \[\s*\{\s*"key": "service-ca.crt",\s*"path": "service-ca.crt"\s*\}\s*\],\s*"name": "openshift-service-ca.crt"\s*\}\s*\}"#,
         "",
+    ),
+    // The recorded server had a cluster DNS.
+    (r"(?m)^.*MissingClusterDNS.*\n?", ""),
+    // Which Pod is the first to need an image depends on the moment.
+    (r"(?m)^.*spec\.(initC|c)ontainers.*Pulling image .*\n?", ""),
+    (
+        r#"Successfully pulled image ("[^"]+") in .*bytes\."#,
+        "Container image $1 already present on machine and can be accessed by the pod",
     ),
     // Identities.
     (r"sha256:[0-9a-f]{64}", "sha256:D"),

@@ -69,6 +69,17 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// The machine's address of IPv4: the source of packets to the world.
+///
+/// # Panics
+/// If it has none.
+pub fn node_address() -> String {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    // Nothing is sent: connecting only asks the routing table.
+    socket.connect("192.88.99.1:9").expect("a route");
+    socket.local_addr().expect("an address").ip().to_string()
+}
+
 /// `carob …` to its end.
 ///
 /// # Panics

@@ -147,6 +147,7 @@ fn cgroup_v2_vm() {
     );
     let tree = tree.expect("qemu");
     let mut command = packages::program_in(&tree, "usr/bin/qemu-system-x86_64");
+    command.env("QEMU_MODULE_DIR", tree.join("usr/lib/x86_64-linux-gnu/qemu"));
     for folder in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
         command.arg("-L").arg(tree.join(folder));
     }
