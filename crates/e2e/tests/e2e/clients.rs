@@ -33,6 +33,12 @@ async fn pods(carob: &Carob) -> Api<Pod> {
     Api::namespaced(client, "default")
 }
 
+/// The outcome of a step, which must not take for ever.
+async fn within<T>(what: &str, step: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(testkit::wait::PATIENCE, step).await;
+    done.unwrap_or_else(|_| panic!("{what} takes more than {:?}", testkit::wait::PATIENCE))
+}
+
 /// Watches until an event of the Pod is as wanted.
 async fn until(pods: &Api<Pod>, name: &str, wanted: impl Fn(&WatchEvent<Pod>) -> bool) {
     let params = WatchParams::default().fields(&format!("metadata.name={name}")).timeout(60);
@@ -59,22 +65,25 @@ async fn kubes_library_works() {
         "containers": [{ "name": "main", "image": "nginx:1.14" }] } });
     let web: Pod = serde_json::from_value(web).expect("a Pod");
     pods.create(&PostParams::default(), &web).await.expect("created");
-    until(&pods, "crab", ready).await;
+    within("ready", until(&pods, "crab", ready)).await;
     let params = AttachParams::default().stdin(true).stdout(true).stderr(false);
-    let mut process = pods.exec("crab", ["sh", "-c", "cat; exit 3"], &params).await.expect("exec");
+    let mut process =
+        within("exec", pods.exec("crab", ["sh", "-c", "cat; exit 3"], &params)).await.expect("exec");
     let mut stdin = process.stdin().expect("its input");
     stdin.write_all(b"hello").await.expect("it reads");
     drop(stdin);
     let mut text = String::new();
-    process.stdout().expect("its output").read_to_string(&mut text).await.expect("text");
+    within("its output", process.stdout().expect("its output").read_to_string(&mut text))
+        .await
+        .expect("text");
     assert_eq!(text, "hello");
-    let status = process.take_status().expect("a status").await.expect("an end");
+    let status = within("its status", process.take_status().expect("a status")).await.expect("an end");
     assert_eq!(status.message.as_deref(), Some("command terminated with non-zero exit code: exit status 3"));
-    let mut forward = pods.portforward("crab", &[80]).await.expect("a forward");
+    let mut forward = within("port-forward", pods.portforward("crab", &[80])).await.expect("a forward");
     let mut stream = forward.take_stream(80).expect("a stream");
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.expect("it reads");
     let mut page = String::new();
-    stream.read_to_string(&mut page).await.expect("a page");
+    within("the page", stream.read_to_string(&mut page)).await.expect("a page");
     assert!(page.contains("Welcome to nginx!"), "{page}");
     let patch = Patch::Merge(json!({ "metadata": { "labels": { "a": "b" } } }));
     pods.patch("crab", &PatchParams::default(), &patch).await.expect("patched");
@@ -89,5 +98,5 @@ async fn kubes_library_works() {
     );
     pods.logs("crab", &LogParams::default()).await.expect("logs");
     pods.delete("crab", &DeleteParams::default()).await.expect("deleted");
-    until(&pods, "crab", |event| matches!(event, WatchEvent::Deleted(_))).await;
+    within("deleted", until(&pods, "crab", |event| matches!(event, WatchEvent::Deleted(_)))).await;
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
+use testkit::clients::Kind;
 use testkit::{Carob, wait};
 
 fn examples() -> Vec<PathBuf> {

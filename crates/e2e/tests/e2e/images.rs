@@ -97,10 +97,10 @@ async fn a_registry_with_a_password_wants_it() {
     let found = wait::pod(&client, "refused", "refused", refused).await;
     let (_, message) = waiting(&found, "main").expect("it waits");
     assert!(message.contains("401 Unauthorized") || message.contains("authorization failed"), "{message}");
-    let kubectl = carob.kubectl();
-    let server = format!("--docker-server={}", registry.address);
-    let user = [format!("--docker-username={USER}"), format!("--docker-password={PASSWORD}")];
-    kubectl.succeed(&["create", "secret", "docker-registry", "pass", &server, &user[0], &user[1]]);
+    let account =
+        json!({ "auths": { &registry.address: { "username": USER, "password": PASSWORD } } }).to_string();
+    let secret = e2e::texts("Secret", "pass", &[(".dockerconfigjson", &account)]);
+    create(&client, &with(secret, json!({ "type": "kubernetes.io/dockerconfigjson" }))).await;
     let secret = json!({ "spec": { "imagePullSecrets": [{ "name": "pass" }] } });
     create(&client, &with(pod("let-in"), secret)).await;
     wait::phase(&client, "let-in", "Succeeded").await;

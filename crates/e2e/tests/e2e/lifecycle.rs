@@ -12,7 +12,7 @@ async fn restart_policies_decide_what_follows_an_exit() {
     let rows = [
         ("Never", "exit 0", "Succeeded", 0, 0),
         ("Never", "exit 3", "Failed", 3, 0),
-        ("Never", "kill -9 $$", "Failed", 137, 0),
+        ("Never", "sh -c 'kill -9 $$$$'; exit $?", "Failed", 137, 0),
         ("OnFailure", "exit 0", "Succeeded", 0, 0),
         ("OnFailure", "test -e /v/x && exit 0; touch /v/x; exit 5", "Succeeded", 0, 1),
     ];

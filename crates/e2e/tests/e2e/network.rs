@@ -26,11 +26,6 @@ fn server(name: &str, port: u16) -> serde_json::Value {
     with_container(pod, json!({ "readinessProbe": probe, "ports": [{ "containerPort": port }] }))
 }
 
-/// The address that the node has in the cluster.
-fn node_address(carob: &Carob) -> String {
-    carob.kubectl().ok("get node node1 -o jsonpath={.status.addresses[?(@.type==\"InternalIP\")].address}")
-}
-
 #[tokio::test]
 async fn pods_reach_pods_and_node_and_the_node_reaches_pods() {
     let carob = Carob::with_images();
@@ -48,7 +43,7 @@ async fn pods_reach_pods_and_node_and_the_node_reaches_pods() {
             let _ = write!(stream, "HTTP/1.0 200 OK\r\n\r\n{peer}");
         }
     });
-    let node = node_address(&carob);
+    let node = testkit::carob::node_address();
     let rows = [
         ("to-pod", format!("wget -qO- http://{} | grep served", address(&web))),
         ("to-node", format!("test $(wget -qO- http://{node}:{port}) = $(hostname -i | cut -d' ' -f1)")),
@@ -127,7 +122,7 @@ async fn host_network_and_host_ports() {
     create(&client, &with(once("host", "test -d /sys/class/net/lo && ip link > /dev/termination-log"), host))
         .await;
     wait::ready(&client, "mapped").await;
-    let node = node_address(&carob);
+    let node = testkit::carob::node_address();
     for place in ["127.0.0.1", node.as_str()] {
         assert!(fetch(place, port).contains("served"), "{place}");
     }
@@ -179,6 +174,7 @@ async fn a_client_in_a_pod_is_let_in_by_rbac() {
     assert_eq!((answer.code, answer.stdout.as_str()), (0, "configmap/seen\n"), "{}", answer.stderr);
     // The Service's address stands in the environment; the name too leads to the API server where there is DNS.
     let service = carob.kubectl().ok("get service kubernetes -o jsonpath={.spec.clusterIP}");
-    let seen = carob.kubectl().ok("exec inside -- printenv KUBERNETES_SERVICE_HOST");
+    let seen =
+        carob.kubectl().succeed(&["exec", "inside", "--", "sh", "-c", "echo $KUBERNETES_SERVICE_HOST"]);
     assert_eq!(seen.trim(), service);
 }
