@@ -68,9 +68,11 @@ async fn kubes_library_works() {
     within("ready", until(&pods, "crab", ready)).await;
     let params = AttachParams::default().stdin(true).stdout(true).stderr(false);
     let mut process =
-        within("exec", pods.exec("crab", ["sh", "-c", "cat; exit 3"], &params)).await.expect("exec");
+        within("exec", pods.exec("crab", ["sh", "-c", "read word; printf $word; exit 3"], &params))
+            .await
+            .expect("exec");
     let mut stdin = process.stdin().expect("its input");
-    stdin.write_all(b"hello").await.expect("it reads");
+    stdin.write_all(b"hello\n").await.expect("it reads");
     drop(stdin);
     let mut text = String::new();
     within("its output", process.stdout().expect("its output").read_to_string(&mut text))

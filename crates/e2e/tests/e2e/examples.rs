@@ -49,7 +49,7 @@ async fn every_example_runs() {
 #[tokio::test]
 async fn wrong_manifests_are_refused_and_nothing_is_made() {
     let carob = Carob::with_images();
-    let kubectl = carob.kubectl();
+    let kubectl = carob.kubectl_of(Kind::Own);
     let head = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: wrong\nspec:\n  containers:\n";
     let rows = [
         (
@@ -90,7 +90,7 @@ async fn wrong_manifests_are_refused_and_nothing_is_made() {
         (
             "a bad amount",
             format!("{head}  - name: c\n    image: a\n    resources: {{limits: {{memory: 1MM}}}}\n"),
-            "quantities must match the regular expression",
+            "unable to parse quantity's suffix",
         ),
         (
             "no volume",

@@ -24,8 +24,8 @@ async fn logs_are_whole_and_followed() {
         let text = kubectl.ok("logs three");
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("line")).collect();
         assert_eq!(lines, ["line 1", "line 2", "line 3"], "{kind:?}");
-        assert!(text.ends_with("end"), "{kind:?}: a last line without its end: {text:?}");
-        assert_eq!(kubectl.ok("logs three --tail=1"), "end", "{kind:?}");
+        assert!(text.ends_with("end\n"), "{kind:?}: a last line without its end gets one: {text:?}");
+        assert_eq!(kubectl.ok("logs three --tail=1"), "end\n", "{kind:?}");
         assert_eq!(kubectl.ok("logs three --limit-bytes=4").len(), 4, "{kind:?}");
         let stamped = kubectl.ok("logs three --timestamps --tail=2");
         let is_time =
