@@ -80,7 +80,10 @@ async fn kubes_library_works() {
         .expect("text");
     assert_eq!(text, "hello");
     let status = within("its status", process.take_status().expect("a status")).await.expect("an end");
-    assert_eq!(status.message.as_deref(), Some("command terminated with non-zero exit code: exit status 3"));
+    assert_eq!(
+        status.message.as_deref(),
+        Some("command terminated with non-zero exit code: command terminated with exit code 3")
+    );
     let mut forward = within("port-forward", pods.portforward("crab", &[80])).await.expect("a forward");
     let mut stream = forward.take_stream(80).expect("a stream");
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.expect("it reads");
