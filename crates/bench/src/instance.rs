@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 
 /// Longest wait until the node is ready.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often an instance is asked to end.
+const DOWN_ATTEMPTS: usize = 500;
 /// How often the administrator's credentials are looked for, which are written when the API answers.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -119,11 +121,16 @@ impl Instance {
     }
 
     fn down(&self) -> anyhow::Result<()> {
-        let output = self.command("down").args(["--purge", "--grace", "1s"]).output()?;
-        if !output.status.success() {
-            bail!("carob down: {}", String::from_utf8_lossy(&output.stderr));
+        let mut said = String::new();
+        for _ in 0..DOWN_ATTEMPTS {
+            let output = self.command("down").args(["--purge", "--grace", "1s"]).output()?;
+            if output.status.success() {
+                return Ok(());
+            }
+            // A daemon that is just being ended may hold its files a moment longer.
+            said = String::from_utf8_lossy(&output.stderr).into_owned();
         }
-        Ok(())
+        bail!("carob down: {said}")
     }
 }
 
