@@ -31,7 +31,7 @@ tools:
 up: root tools build ## start a node and show two Pods running
 	$(BINARY) up
 	$(CLIENT) apply -f examples/quickstart
-	$(CLIENT) wait --for=condition=Ready --timeout=60s pod/hello pod/two
+	$(CLIENT) wait --for=condition=Ready --timeout=60s pod/hello pod/two || { $(CLIENT) describe pods; exit 1; }
 	$(CLIENT) get pods -o wide
 	$(CLIENT) logs hello --tail=1
 	$(CLIENT) logs two -c reader --tail=1
