@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::thresholds::{DISK_CAP_BYTES, Thresholds};
+
 /// The configuration acted on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct KubeletConfig {
     /// Folder of static Pods.
     pub static_pod_path: Option<PathBuf>,
@@ -36,8 +38,12 @@ pub struct KubeletConfig {
     pub image_gc_high_percent: u8,
     /// Disk use in percent that image collection aims at.
     pub image_gc_low_percent: u8,
+    /// Free bytes that are enough whatever the percentages say; none if the percentages were given.
+    pub image_gc_free_bytes: Option<i64>,
     /// Least age of an unused image before it is collected.
     pub image_minimum_gc_age: Duration,
+    /// What is kept free on the node.
+    pub thresholds: Thresholds,
     /// Status is reported at least this often.
     pub node_status_report_frequency: Duration,
     /// Validity of the node's lease.
@@ -69,7 +75,9 @@ impl Default for KubeletConfig {
             container_log_max_files: 5,
             image_gc_high_percent: 85,
             image_gc_low_percent: 80,
+            image_gc_free_bytes: Some(2 * DISK_CAP_BYTES),
             image_minimum_gc_age: Duration::from_secs(120),
+            thresholds: Thresholds::default(),
             node_status_report_frequency: Duration::from_secs(300),
             node_lease_duration_s: 40,
             max_container_restart_period: podlogic::back_off::MAXIMUM,
@@ -155,12 +163,14 @@ const FIELDS: &[(&str, Setter)] = &[
         number(value).map(|value| config.container_log_max_files = value)
     }),
     ("imageGCHighThresholdPercent", |config, value| {
+        config.image_gc_free_bytes = None;
         number(value).map(|value| config.image_gc_high_percent = value)
     }),
     ("imageGCLowThresholdPercent", |config, value| {
         number(value).map(|value| config.image_gc_low_percent = value)
     }),
     ("imageMinimumGCAge", |config, value| duration(value).map(|value| config.image_minimum_gc_age = value)),
+    ("evictionHard", |config, value| Thresholds::parse(value).map(|value| config.thresholds = value)),
     ("nodeStatusReportFrequency", |config, value| {
         duration(value).map(|value| config.node_status_report_frequency = value)
     }),

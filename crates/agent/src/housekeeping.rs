@@ -128,7 +128,8 @@ async fn collect_images(shared: &Shared, unused_since: &mut HashMap<String, Time
     let is_above = |percent: u8| {
         machine::disk(root).is_some_and(|disk| {
             let used = disk.total_bytes - disk.available_bytes;
-            used > disk.total_bytes / 100 * i64::from(percent)
+            let is_much_left = config.image_gc_free_bytes.is_some_and(|much| disk.available_bytes > much);
+            used > disk.total_bytes / 100 * i64::from(percent) && !is_much_left
         })
     };
     if !is_above(config.image_gc_high_percent) {

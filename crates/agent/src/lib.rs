@@ -31,6 +31,8 @@ pub mod statuses;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod thresholds;
+pub mod thresholds;
 pub mod volumes;
 pub mod worker;
 

@@ -6,11 +6,7 @@ use std::path::Path;
 use model::quantity::{Format, Quantity};
 
 use crate::config::KubeletConfig;
-
-/// Memory that Pods may not use, lest the node run out of it (`evictionHard`'s `memory.available`).
-const MEMORY_RESERVE_BYTES: i64 = 100 << 20;
-/// Part of the disk that Pods may not use (`evictionHard`'s `nodefs.available`), percent.
-const DISK_RESERVE_PERCENT: i64 = 10;
+use crate::thresholds::Thresholds;
 
 /// Facts of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,14 +107,14 @@ impl Machine {
 
     /// `status.allocatable`: the capacity less what is reserved and kept free.
     pub fn allocatable(&self, config: &KubeletConfig, root: &Path) -> BTreeMap<String, Quantity> {
+        let kept = &config.thresholds;
         let mut allocatable = self.capacity(config, root);
         if let Some(memory) = allocatable.get_mut("memory") {
-            let left = (memory.value() - MEMORY_RESERVE_BYTES).max(0);
+            let left = (memory.value() - kept.memory.of(memory.value())).max(0);
             *memory = Quantity::new(left, Format::BinarySi);
         }
         if let Some(disk) = allocatable.get_mut("ephemeral-storage") {
-            let left = disk.value() / 100 * (100 - DISK_RESERVE_PERCENT)
-                + disk.value() % 100 * (100 - DISK_RESERVE_PERCENT) / 100;
+            let left = (disk.value() - kept.disk.of(disk.value())).max(0);
             *disk = Quantity::new(left, Format::DecimalSi);
         }
         for (name, amount) in config.system_reserved.iter().chain(&config.kube_reserved) {
@@ -137,13 +133,23 @@ pub struct Disk {
     pub total_bytes: i64,
     /// Free for ordinary users.
     pub available_bytes: i64,
+    /// Inodes; 0 where the file system does not count them.
+    pub inodes_total: i64,
+    /// Free inodes.
+    pub inodes_free: i64,
 }
 
 /// The file system that holds a path (or the nearest folder above it that exists).
 pub fn disk(path: &Path) -> Option<Disk> {
     let stat = path.ancestors().find_map(|path| rustix::fs::statvfs(path).ok())?;
     let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(stat.f_frsize)).unwrap_or(i64::MAX);
-    Some(Disk { total_bytes: bytes(stat.f_blocks), available_bytes: bytes(stat.f_bavail) })
+    let count = |inodes: u64| i64::try_from(inodes).unwrap_or(i64::MAX);
+    Some(Disk {
+        total_bytes: bytes(stat.f_blocks),
+        available_bytes: bytes(stat.f_bavail),
+        inodes_total: count(stat.f_files),
+        inodes_free: count(stat.f_favail),
+    })
 }
 
 /// What presses on the node now.
@@ -158,13 +164,13 @@ pub struct Pressure {
 }
 
 /// Looks at the machine.
-pub fn pressure(root: &Path) -> Pressure {
+pub fn pressure(root: &Path, kept: &Thresholds) -> Pressure {
     let memory = read("/proc/meminfo");
     let available = meminfo(&memory, "MemAvailable");
-    let disk = disk(root);
+    let total = meminfo(&memory, "MemTotal").unwrap_or_default();
     Pressure {
-        memory: available.is_some_and(|available| available < MEMORY_RESERVE_BYTES),
-        disk: disk.is_some_and(|disk| disk.available_bytes < disk.total_bytes / 100 * DISK_RESERVE_PERCENT),
+        memory: available.is_some_and(|available| available < kept.memory.of(total)),
+        disk: disk(root).is_some_and(|disk| kept.is_disk_short(&disk)),
         pid: false,
     }
 }

@@ -39,7 +39,7 @@ async fn with_facts<T>(shared: &Shared, machine: &Machine, use_facts: impl FnOnc
         capacity: &capacity,
         allocatable: &shared.allocatable,
         images: images.as_deref().unwrap_or_default(),
-        pressure: machine::pressure(root),
+        pressure: machine::pressure(root, &options.config.thresholds),
         problem: &problem,
         runtime: &format!("{}://{}", shared.runtime_name, shared.runtime_version),
         version: &options.version,
