@@ -32,7 +32,6 @@ pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod thresholds;
-pub mod thresholds;
 pub mod volumes;
 pub mod worker;
 
