@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use crate::api::{Api, JSON};
 use crate::command::Invocation;
+use crate::context::Context;
 use crate::failure::{Failure, message};
-use crate::manifest::{self, Document, Files};
+use crate::manifest::{self, Document, Files, Look, diagnose};
 use crate::mapping::{Mapper, Mapping};
 
 /// What is said where neither arguments nor files name anything.
@@ -29,6 +30,8 @@ pub struct Target {
     pub object: Option<Value>,
     /// The file.
     pub source: String,
+    /// Where in the file it stands.
+    pub origin: Option<Arc<manifest::Origin>>,
 }
 
 impl Target {
@@ -96,22 +99,31 @@ impl Choice {
 
 /// The documents of files as targets.
 pub fn from_documents(
+    context: &Context,
     mapper: &Mapper,
     choice: &Choice,
-    documents: Vec<Document>,
+    documents: Vec<Result<Document, Failure>>,
 ) -> Vec<Result<Target, Failure>> {
-    documents.into_iter().map(|document| from_document(mapper, choice, document)).collect()
+    let target = |document| from_document(context, mapper, choice, document);
+    documents.into_iter().map(|document| document.and_then(target)).collect()
 }
 
-fn from_document(mapper: &Mapper, choice: &Choice, document: Document) -> Result<Target, Failure> {
-    let Document { mut object, source } = document;
+fn from_document(
+    context: &Context,
+    mapper: &Mapper,
+    choice: &Choice,
+    document: Document,
+) -> Result<Target, Failure> {
+    let Document { mut object, source, origin } = document;
     let (api_version, kind) = (object.api_version().to_owned(), object.kind().to_owned());
     let Some(mapping) = mapper.of_kind(&api_version, &kind) else {
-        return Err(message(format!(
+        let failure = message(format!(
             "resource mapping not found for name: {:?} namespace: {:?} from {source:?}: no matches for kind {kind:?} in version {api_version:?}\nensure CRDs are installed first",
             object.name(),
             object.namespace(),
-        )));
+        ));
+        let hint = || diagnose::shape::kind(&origin, mapper, &object);
+        return Err(if context.is_kubectl() { failure } else { failure.taught(hint()) });
     };
     let own = object.namespace().to_owned();
     if mapping.namespaced {
@@ -126,7 +138,7 @@ fn from_document(mapper: &Mapper, choice: &Choice, document: Document) -> Result
     }
     let namespace = if mapping.namespaced { object.namespace().to_owned() } else { String::new() };
     let name = Some(object.name().to_owned()).filter(|name| !name.is_empty());
-    Ok(Target { mapping, namespace, name, object: Some(object), source })
+    Ok(Target { mapping, namespace, name, object: Some(object), source, origin: Some(origin) })
 }
 
 /// Targets of files.
@@ -137,11 +149,14 @@ pub fn from_files(
     files: &Files,
 ) -> Result<Vec<Result<Target, Failure>>, Failure> {
     let mut targets = Vec::new();
+    // Only commands that send objects validate them.
+    let look = match invocation.values.text("validate") {
+        "" | "false" | "ignore" => Look::Decoded,
+        _ => Look::Validated,
+    };
     for source in manifest::read(invocation.context, files)? {
-        match manifest::documents(invocation.context, &source) {
-            Ok(documents) => targets.extend(from_documents(mapper, choice, documents)),
-            Err(failure) => targets.push(Err(failure)),
-        }
+        let documents = manifest::documents(invocation.context, &source, look);
+        targets.extend(from_documents(invocation.context, mapper, choice, documents));
     }
     Ok(targets)
 }
@@ -168,6 +183,7 @@ pub fn from_arguments(
             name: None,
             object: None,
             source: String::new(),
+            origin: None,
         };
         return Ok(mappings.into_iter().map(target).collect());
     }
@@ -199,6 +215,7 @@ fn by_name(choice: &Choice, mapping: &Arc<Mapping>, names: &[String]) -> Result<
             name: Some(name.clone()),
             object: None,
             source: String::new(),
+            origin: None,
         });
     }
     Ok(targets)

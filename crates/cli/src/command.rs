@@ -30,6 +30,8 @@ pub struct Command {
     pub required: &'static [&'static str],
     /// Commands below.
     pub subcommands: &'static [Command],
+    /// Whether kubectl does not have it: it is there for those who call the program `carob`.
+    pub own: bool,
     /// What it does; without it, it shows its help.
     pub run: Option<for<'a> fn(&'a Invocation<'a>) -> Outcome<'a>>,
 }
@@ -45,6 +47,7 @@ impl Command {
         flags: &[],
         required: &[],
         subcommands: &[],
+        own: false,
         run: None,
     };
 

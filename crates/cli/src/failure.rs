@@ -21,6 +21,13 @@ pub enum Failure {
     Plain(String),
     /// Several of them.
     Many(Vec<Failure>),
+    /// A failure as kubectl tells it, and what `carob` adds: whole lines.
+    Taught {
+        /// What kubectl tells.
+        failure: Box<Failure>,
+        /// What follows it.
+        hint: String,
+    },
     /// Everything is said; only the exit code is left.
     Exit(u8),
     /// A remote command's exit code, with words.
@@ -48,6 +55,7 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Failure::Exit(code) | Failure::Command { code, .. } => *code,
+            Failure::Taught { failure, .. } => failure.code(),
             _ => 1,
         }
     }
@@ -70,6 +78,12 @@ impl Failure {
         }
     }
 
+    /// The same failure with lines that follow it.
+    #[must_use]
+    pub fn taught(self, hint: String) -> Self {
+        if hint.is_empty() { self } else { Failure::Taught { failure: Box::new(self), hint } }
+    }
+
     /// The error's own words, without kubectl's prefix.
     pub fn words(&self) -> String {
         match self {
@@ -78,6 +92,7 @@ impl Failure {
             Failure::Message(text) | Failure::Plain(text) => text.clone(),
             Failure::Command { message, .. } => message.clone(),
             Failure::Exit(_) => String::new(),
+            Failure::Taught { failure, .. } => failure.words(),
             Failure::Many(list) => {
                 let words: Vec<String> = list.iter().map(Failure::words).collect();
                 if words.len() == 1 { words[0].clone() } else { format!("[{}]", words.join(", ")) }
@@ -96,12 +111,21 @@ impl Failure {
             Failure::Plain(text) => text.clone(),
             Failure::Command { message, .. } => message.clone(),
             Failure::Many(list) if list.len() == 1 => return list[0].text(),
-            Failure::Many(list) => list.iter().map(|failure| failure.line() + "\n").collect(),
+            Failure::Many(list) => list.iter().map(Failure::line_and_hint).collect(),
+            Failure::Taught { failure, hint } => failure.text() + hint,
         };
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
         text
+    }
+
+    /// One of several failures: its line, and what is taught about it.
+    fn line_and_hint(&self) -> String {
+        match self {
+            Failure::Taught { failure, hint } => failure.line_and_hint() + hint,
+            other => other.line().trim_end_matches('\n').to_owned() + "\n",
+        }
     }
 
     /// One line of several failures.

@@ -17,6 +17,7 @@ pub mod remote;
 pub mod run;
 pub mod template;
 pub mod text;
+pub mod why;
 pub mod yaml;
 
 use std::ffi::OsString;

@@ -20,8 +20,13 @@ pub async fn run(context: &Context, arguments: &[String]) -> u8 {
     }
 }
 
+/// Whether kubectl, too, has the command, or the program is not called so.
+fn is_there(context: &Context, command: &Command) -> bool {
+    !(command.own && context.is_kubectl())
+}
+
 /// Finds the command that the words name; the rest are its arguments.
-fn find(arguments: &[String]) -> (Vec<&'static Command>, Vec<String>) {
+fn find(context: &Context, arguments: &[String]) -> (Vec<&'static Command>, Vec<String>) {
     let mut path: Vec<&'static Command> = vec![&ROOT];
     let mut rest = arguments.to_vec();
     loop {
@@ -32,7 +37,8 @@ fn find(arguments: &[String]) -> (Vec<&'static Command>, Vec<String>) {
         let groups: Vec<Groups> = vec![shared::GLOBAL, command.flags];
         let Some(at) = flags::parse::positions(&groups, &rest).first().copied() else { return (path, rest) };
         let word = rest[at].as_str();
-        let named = |sub: &&Command| sub.name == word || sub.aliases.contains(&word);
+        let named =
+            |sub: &&Command| (sub.name == word || sub.aliases.contains(&word)) && is_there(context, sub);
         let Some(sub) = command.subcommands.iter().find(named) else { return (path, rest) };
         rest.remove(at);
         path.push(sub);
@@ -40,7 +46,7 @@ fn find(arguments: &[String]) -> (Vec<&'static Command>, Vec<String>) {
 }
 
 async fn dispatch(context: &Context, arguments: &[String]) -> Result<(), Failure> {
-    let (found, rest) = find(arguments);
+    let (found, rest) = find(context, arguments);
     let command = found[found.len() - 1];
     let mut path = context.program.clone();
     for command in &found[1..] {
@@ -50,7 +56,7 @@ async fn dispatch(context: &Context, arguments: &[String]) -> Result<(), Failure
     let values = flags::parse(&groups, &rest)
         .map_err(|error| message(format!("{error}\nSee '{path} --help' for usage.")))?;
     if values.help {
-        context.out(&help::command(command, &path));
+        context.out(&help::command(command, &path, context.is_kubectl()));
         return Ok(());
     }
     let Some(run) = command.run else {
@@ -75,19 +81,19 @@ async fn dispatch(context: &Context, arguments: &[String]) -> Result<(), Failure
 /// A command that only has commands below.
 fn without_run(context: &Context, command: &Command, path: &str, words: &[String]) -> Result<(), Failure> {
     let Some(word) = words.first() else {
-        context.out(&help::command(command, path));
+        context.out(&help::command(command, path, context.is_kubectl()));
         return Ok(());
     };
     if path.contains(' ') {
         // Only the program itself judges words that it does not know; below it, help is shown.
-        let known = suggestions(command, word);
+        let known = suggestions(context, command, word);
         if known.is_empty() {
-            context.out(&help::command(command, path));
+            context.out(&help::command(command, path, context.is_kubectl()));
             return Ok(());
         }
     }
     let mut text = format!("unknown command {word:?} for {path:?}");
-    let known = suggestions(command, word);
+    let known = suggestions(context, command, word);
     if !known.is_empty() {
         text.push_str("\n\nDid you mean this?\n");
         known.iter().for_each(|name| text.push_str(&format!("\t{name}\n")));
@@ -96,14 +102,14 @@ fn without_run(context: &Context, command: &Command, path: &str, words: &[String
 }
 
 /// Names within two letters, or that begin with the word, as cobra has it.
-fn suggestions(command: &Command, word: &str) -> Vec<&'static str> {
+fn suggestions(context: &Context, command: &Command, word: &str) -> Vec<&'static str> {
     let word = word.to_lowercase();
     let near =
         |name: &str| distance(&word, &name.to_lowercase()) <= 2 || name.to_lowercase().starts_with(&word);
     command
         .subcommands
         .iter()
-        .filter(|sub| !sub.short.is_empty() && near(sub.name))
+        .filter(|sub| !sub.short.is_empty() && near(sub.name) && is_there(context, sub))
         .map(|sub| sub.name)
         .collect()
 }

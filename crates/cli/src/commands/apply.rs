@@ -12,7 +12,7 @@ use crate::builder::{self, Choice, Target, with_query};
 use crate::command::{Command, DryRun, Invocation};
 use crate::failure::{Failure, message};
 use crate::flags::{Flag, Kind, shared};
-use crate::manifest::Files;
+use crate::manifest::{self, Files};
 use crate::printers::{self, Format};
 
 /// How often a patch is made anew after somebody else's write.
@@ -93,7 +93,12 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let choice = Choice::of(invocation)?;
     let mut failures = Vec::new();
     let mut objects = Vec::new();
-    for target in builder::from_files(invocation, &mapper, &choice, &files)? {
+    let targets = builder::from_files(invocation, &mapper, &choice, &files)?;
+    if targets.is_empty() {
+        return Err(manifest::preflight::nothing(invocation.context, "apply"));
+    }
+    manifest::preflight::check(invocation, &api, &targets, dry_run, validation).await?;
+    for target in targets {
         let applied = match target {
             Ok(target) => apply(invocation, &api, target, dry_run, validation).await,
             Err(failure) => Err(failure),
@@ -135,9 +140,10 @@ async fn apply(
                 object.text(&["metadata", "generateName"])
             )));
         }
-        return Err(message(format!(
+        let failure = message(format!(
             "error when retrieving current configuration of {source:?}: resource name may not be empty"
-        )));
+        ));
+        return Err(create::explain(invocation, &target, failure));
     }
     let mut modified = object.clone();
     create::annotate(&mut modified);

@@ -62,6 +62,7 @@ pub static ROOT: Command = Command {
         small::UNCORDON,
         version::COMMAND,
         wait::COMMAND,
+        crate::why::COMMAND,
     ],
     ..Command::EMPTY
 };

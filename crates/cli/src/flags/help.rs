@@ -26,13 +26,15 @@ fn option(flag: &Flag) -> String {
     format!("    {name}={default}:\n\t{}\n", flag.help)
 }
 
-/// The help of a command. `path`: the names that lead to it, the program's first.
-pub fn command(command: &Command, path: &str) -> String {
+/// The help of a command. `path`: the names that lead to it, the program's first. `as_kubectl`: what kubectl does not
+/// have is not shown.
+pub fn command(command: &Command, path: &str, as_kubectl: bool) -> String {
     let mut text = format!("{}\n", command.long());
     if !command.subcommands.is_empty() {
         text.push_str("\nAvailable Commands:\n");
         let width = command.subcommands.iter().map(|sub| sub.name.len()).max().unwrap_or(0);
-        for sub in command.subcommands.iter().filter(|sub| !sub.short.is_empty()) {
+        for sub in command.subcommands.iter().filter(|sub| !sub.short.is_empty() && !(sub.own && as_kubectl))
+        {
             text.push_str(&format!("  {:width$}   {}\n", sub.name, sub.short));
         }
     }

@@ -2,8 +2,11 @@
 
 pub mod diagnose;
 mod go_yaml;
+pub mod locate;
+pub mod preflight;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use model::tree::TreeExt;
 use serde_json::Value;
@@ -19,6 +22,21 @@ pub struct Document {
     pub object: Value,
     /// The file's name as given; `STDIN` for standard input.
     pub source: String,
+    /// Where in the file it stands.
+    pub origin: Arc<Origin>,
+}
+
+/// The text that an object was read from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The file's name.
+    pub name: String,
+    /// The document's text.
+    pub text: String,
+    /// Lines of the file before it.
+    pub first_line: usize,
+    /// What a strict reader says about keys that stand twice.
+    pub duplicates: Option<String>,
 }
 
 /// What `-f`, `-k` and `-R` say.
@@ -121,63 +139,115 @@ fn expand(path: &Path, recursive: bool, top: bool, found: &mut Vec<PathBuf>) -> 
     Ok(())
 }
 
-/// The documents of a source, lists taken apart. What is wrong with it is kubectl's text; called as `carob`, the place
-/// and the mend follow.
-pub fn documents(context: &Context, source: &Source) -> Result<Vec<Document>, Failure> {
+/// What is done with what a document looks like before anything is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// As kubectl's validation does before it decodes: kind and version have to be there.
+    Validated,
+    /// Only decoded.
+    Decoded,
+}
+
+/// The documents of a source in their order, lists taken apart; the first mistake ends them. What is wrong is kubectl's
+/// text; called as `carob`, the place and the mend follow.
+pub fn documents(context: &Context, source: &Source, look: Look) -> Vec<Result<Document, Failure>> {
     let text = String::from_utf8_lossy(&source.bytes);
-    let mut objects = Vec::new();
-    for (first_line, document) in split(&text) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let mut found = Vec::new();
+    for (first_line, document) in split(text) {
         if is_blank(document) {
             continue;
         }
-        match parse(document) {
-            Ok(Value::Null) => {}
-            Ok(object) => objects.push(object),
-            Err(error) => {
-                let mut text = format!("error: error parsing {}: {error}\n", source.name);
-                if !context.is_kubectl() {
-                    text.push_str(&diagnose::syntax(&source.name, &source_text(source), first_line, &error));
-                }
-                return Err(Failure::Plain(text));
+        let origin = |duplicates: Option<String>| Origin {
+            name: source.name.clone(),
+            text: document.to_owned(),
+            first_line,
+            duplicates,
+        };
+        let failed = match read_document(document) {
+            Ok((Value::Null, _)) => None,
+            Ok((object, duplicates)) => {
+                let origin = Arc::new(origin(duplicates));
+                let checked = if look == Look::Validated { validate(&object) } else { Ok(()) };
+                let checked = checked.map_err(|words| {
+                    let about = format!("error validating {:?}: error validating data: {words}", source.name);
+                    format!("error: {about}; if you choose to ignore these errors, turn validation off with --validate=false\n")
+                });
+                let flat = checked.and_then(|()| flatten(object.clone(), &origin, &mut found));
+                flat.err().map(|text| (text, diagnose::shape::object(&origin, &object)))
             }
+            Err(error) => {
+                let text = format!("error: error parsing {}: {error}\n", source.name);
+                Some((text, diagnose::syntax::hints(&origin(None), &error)))
+            }
+        };
+        if let Some((text, hints)) = failed {
+            let failure = Failure::Plain(text);
+            found.push(Err(if context.is_kubectl() { failure } else { failure.taught(hints) }));
+            break;
         }
     }
-    let mut found = Vec::new();
-    for object in objects {
-        flatten(object, &source.name, &mut found)?;
+    found
+}
+
+/// The complaints of kubectl's validation about what kind an object is of.
+fn validate(object: &Value) -> Result<(), String> {
+    let Some(map) = object.as_object() else { return Err("invalid object to validate".into()) };
+    let mut complaints = Vec::new();
+    for field in ["apiVersion", "kind"] {
+        match map.get(field) {
+            None | Some(Value::Null) => complaints.push(format!("{field} not set")),
+            Some(Value::String(_)) => {}
+            Some(_) => complaints.push(format!("{field} isn't string type")),
+        }
     }
-    Ok(found)
+    match complaints.len() {
+        0 => Ok(()),
+        1 => Err(complaints.remove(0)),
+        _ => Err(format!("[{}]", complaints.join(", "))),
+    }
 }
 
-fn source_text(source: &Source) -> String {
-    String::from_utf8_lossy(&source.bytes).into_owned()
-}
-
-fn flatten(object: Value, source: &str, found: &mut Vec<Document>) -> Result<(), Failure> {
-    let unable = |why: &str, object: &Value| {
-        message(format!("unable to decode {source:?}: Object '{}' is missing in '{object}'", why))
-    };
+fn flatten(
+    object: Value,
+    origin: &Arc<Origin>,
+    found: &mut Vec<Result<Document, Failure>>,
+) -> Result<(), String> {
+    let source = &origin.name;
+    let unable = |why: String| format!("error: unable to decode {source:?}: {why}\n");
     if !object.is_object() {
-        let words = "json: cannot unmarshal";
-        return Err(message(format!(
-            "unable to decode {source:?}: {words} {} into Go value of type struct",
-            resources::patch::print::go_type(&object)
+        let kind = match &object {
+            Value::Array(_) => "array",
+            Value::Number(_) => "number",
+            other => resources::patch::print::go_type(other),
+        };
+        return Err(unable(format!(
+            "json: cannot unmarshal {kind} into Go value of type unstructured.detector"
         )));
     }
     if object.kind().is_empty() {
-        return Err(unable("Kind", &object));
+        return Err(unable(format!("Object 'Kind' is missing in '{object}'")));
     }
     if object.api_version().is_empty() {
-        return Err(unable("apiVersion", &object));
+        return Err(unable(format!("Object 'apiVersion' is missing in '{object}'")));
     }
     if object.kind().ends_with("List") && object.get("items").is_some_and(Value::is_array) {
         for item in object.items(&["items"]) {
-            flatten(item.clone(), source, found)?;
+            flatten(item.clone(), origin, found)?;
         }
         return Ok(());
     }
-    found.push(Document { object, source: source.to_owned() });
+    metadata(&object).map_err(unable)?;
+    found.push(Ok(Document { object, source: source.clone(), origin: origin.clone() }));
     Ok(())
+}
+
+/// kubectl decodes the metadata of every object, whatever its kind.
+fn metadata(object: &Value) -> Result<(), String> {
+    let Some(definition) = resources::schema::definition("io.k8s.api.core.v1.Pod") else { return Ok(()) };
+    let Some(metadata) = object.get("metadata") else { return Ok(()) };
+    let mut bare = serde_json::json!({ "metadata": metadata });
+    resources::schema::normalise(definition, &mut bare).map(drop)
 }
 
 /// Documents of a stream with the number of their first line (from 0).
@@ -203,15 +273,32 @@ fn is_blank(document: &str) -> bool {
     document.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
 }
 
-/// One document as a tree, with go-yaml's errors.
+/// One document as a tree, with the errors of Go's readers.
 pub fn parse(document: &str) -> Result<Value, String> {
-    if document.trim_start().starts_with('{')
-        && let Ok(value) = serde_json::from_str(document)
-    {
-        return Ok(value);
+    read_document(document).map(|(object, _)| object)
+}
+
+/// As [`parse`], with the complaint about duplicate keys.
+fn read_document(document: &str) -> Result<(Value, Option<String>), String> {
+    let is_json = document.trim_start().starts_with('{');
+    let mut refused = None;
+    if is_json {
+        match serde_json::from_str::<Value>(document) {
+            Ok(value) => return Ok((value, None)),
+            Err(error) => refused = Some(error),
+        }
     }
-    match resources::schema::yaml::to_tree(document.as_bytes()) {
-        Ok((value, _)) => Ok(value),
-        Err(error) => Err(go_yaml::error(document).unwrap_or(error)),
+    match (resources::schema::yaml::to_tree(document.as_bytes()), refused) {
+        (Ok(read), _) => Ok(read),
+        (Err(_), Some(error)) => Err(json_error(document, &error)),
+        (Err(error), None) => Err(go_yaml::error(document).unwrap_or(error)),
     }
+}
+
+/// `json: offset 43: invalid character …`: Go counts the bytes it has read.
+fn json_error(document: &str, error: &serde_json::Error) -> String {
+    let before: usize =
+        document.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+    let words = resources::schema::go_json::syntax_error(document.as_bytes()).unwrap_or_default();
+    format!("json: offset {}: {words}", before + error.column())
 }

@@ -3,6 +3,7 @@
 mod clients;
 mod containers;
 mod daemon;
+mod errors;
 mod examples;
 mod golden;
 mod images;
@@ -12,3 +13,4 @@ mod objects;
 mod static_pods;
 mod streams;
 mod virtual_machine;
+mod why;

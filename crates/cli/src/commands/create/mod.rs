@@ -67,7 +67,12 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let mapper = invocation.mapper(&api).await?;
     let choice = Choice::of(invocation)?;
     let mut failures = Vec::new();
-    for target in builder::from_files(invocation, &mapper, &choice, &files)? {
+    let targets = builder::from_files(invocation, &mapper, &choice, &files)?;
+    if targets.is_empty() {
+        return Err(manifest::preflight::nothing(invocation.context, "create"));
+    }
+    manifest::preflight::check(invocation, &api, &targets, dry_run, validation).await?;
+    for target in targets {
         let created = match target {
             Ok(target) => create_target(invocation, &api, target, dry_run, validation).await,
             Err(failure) => Err(failure),
@@ -162,35 +167,27 @@ pub fn configuration(object: &Value) -> String {
     printers::json::compact(&bare) + "\n"
 }
 
-/// For `carob`: where in the file the field stands that the server does not know.
+/// For `carob`: where in the file that stands which the server refuses, and what to write instead.
 pub fn explain(invocation: &Invocation<'_>, target: &Target, failure: Failure) -> Failure {
+    let (Some(object), Some(origin)) = (&target.object, &target.origin) else { return failure };
     if invocation.context.is_kubectl() {
         return failure;
     }
-    let words = failure.words();
-    let Some(object) = &target.object else { return failure };
-    let Ok(text) = std::fs::read_to_string(&target.source) else { return failure };
-    let mut more = String::new();
-    let mut rest = words.as_str();
-    while let Some(at) = rest.find("unknown field \"") {
-        rest = &rest[at + 15..];
-        let path = rest.split('"').next().unwrap_or_default();
-        more.push_str(&diagnose::unknown_field(
-            &target.source,
-            &text,
-            object,
-            target.mapping.definition(),
-            path,
-        ));
-    }
-    if more.is_empty() { failure } else { Failure::Plain(failure.text() + &more) }
+    let hint = match &failure {
+        Failure::Server(status) => diagnose::server(origin, object, target.mapping.definition(), status),
+        _ if target.name.is_none() => diagnose::shape::nameless(origin, object),
+        _ => String::new(),
+    };
+    failure.taught(hint)
 }
 
 /// Documents whose objects may be created, for other commands.
 pub fn documents(invocation: &Invocation<'_>, files: &Files) -> Result<Vec<manifest::Document>, Failure> {
     let mut all = Vec::new();
     for source in manifest::read(invocation.context, files)? {
-        all.extend(manifest::documents(invocation.context, &source)?);
+        for document in manifest::documents(invocation.context, &source, manifest::Look::Decoded) {
+            all.push(document?);
+        }
     }
     Ok(all)
 }
