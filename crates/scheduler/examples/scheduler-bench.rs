@@ -1,5 +1,5 @@
 //! Prints how many Pods per second are placed on simulated nodes:
-//! `cargo run --release -p scheduler --example bench [NODES] [PODS]`.
+//! `cargo run --release -p scheduler --example scheduler-bench [NODES] [PODS]`.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Prints what the store does per second: `cargo run --release -p store --example bench [DIRECTORY]`.
+//! Prints what the store does per second: `cargo run --release -p store --example store-bench [DIRECTORY]`.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 use std::sync::Arc;
