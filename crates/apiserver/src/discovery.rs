@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LOCATION, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, LOCATION, VARY};
 use model::Status;
 use parking_lot::Mutex;
 use resources::Registry;
@@ -15,12 +15,22 @@ use resources::openapi;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::pipeline::answer::{Answer, raw, write};
+use crate::pipeline::answer::{self, Answer, raw, write};
 use crate::pipeline::context::Context;
-use crate::pipeline::negotiate::{self, Accepted, Format, not_acceptable};
+use crate::pipeline::negotiate::{self, Accepted, Format, Offer, not_acceptable};
 
 /// Documents up to this size are kept.
 const KEPT_BYTES_MAX: usize = 256 << 10;
+
+/// Names of the v2 document's message that clients ask by.
+const OPENAPI_V2: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+];
+/// The name it is sent under.
+const OPENAPI_V2_SENT: &str = OPENAPI_V2[1];
+/// OpenAPI documents from here on are compressed.
+const GZIP_BYTES_MIN: usize = 1400;
 
 /// A document that was made: its hash and its bytes.
 type Document = (String, Bytes);
@@ -50,8 +60,7 @@ impl Documents {
             }
         }
         let bytes = write(Format::Json, &make()?);
-        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02X}")).collect();
-        let document = (hash, bytes);
+        let document = (hash(&bytes), bytes);
         if document.1.len() <= KEPT_BYTES_MAX {
             let mut made = self.made.lock();
             if made.0 == table {
@@ -60,6 +69,10 @@ impl Documents {
         }
         Some(document)
     }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 /// Answers `/`, `/api…`, `/apis…`, `/openapi…`.
@@ -127,31 +140,48 @@ fn aggregated(
     let make = || Some(documents::aggregated(registry, core, version));
     let document =
         context.server.documents.get(registry, &path, make).ok_or_else(Status::no_such_resource)?;
-    Ok(tagged(context, document, content_type))
+    Ok(tagged(context, document, content_type, false))
 }
 
-/// A document with its `ETag`, or 304.
-fn tagged(context: &Context, (hash, bytes): Document, content_type: &'static str) -> Answer {
+/// A document with its `ETag`, or 304; compressed if `gzip` and the client takes it.
+fn tagged(context: &Context, (hash, bytes): Document, content_type: &'static str, gzip: bool) -> Answer {
     let tag = format!("\"{hash}\"");
     let known = context.header(IF_NONE_MATCH.as_str()).split(',').any(|own| own.trim() == tag);
-    let mut response =
-        if known { raw(304, content_type, Bytes::new()) } else { raw(200, content_type, bytes) };
+    let pack = gzip && !known && bytes.len() >= GZIP_BYTES_MIN && answer::takes_gzip(context);
+    let (code, bytes) = match (known, pack) {
+        (true, _) => (304, Bytes::new()),
+        (false, true) => (200, answer::gzip(&bytes).into()),
+        (false, false) => (200, bytes),
+    };
+    let mut response = raw(code, content_type, bytes);
     let headers = response.headers_mut();
+    if pack {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         headers.insert(ETAG, tag);
     }
-    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    headers.append(VARY, HeaderValue::from_static("Accept"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
     Answer::Response(response)
 }
 
 fn open_api(context: &Context, registry: &Arc<Registry>, parts: &[&str]) -> Result<Answer, Status> {
-    negotiate::accept(&context.headers, &context.query, false)
-        .map_err(|_| not_acceptable("application/json"))?;
+    let protobuf = parts == ["v2"] && prefers_protobuf(context.header("accept"));
+    if !protobuf {
+        negotiate::accept(&context.headers, &context.query, Offer::Plain)
+            .map_err(|_| not_acceptable("application/json"))?;
+    }
     let kept = &context.server.documents;
     let version = &context.server.options.version.git_version;
     let custom = openapi::no_custom;
     let document = match parts {
+        ["v2"] if protobuf => {
+            let bytes = openapi::protobuf::encode_v2(&openapi::document_v2(registry, &custom, version));
+            let document = (hash(&bytes), bytes.into());
+            return Ok(tagged(context, document, OPENAPI_V2_SENT, true));
+        }
         ["v2"] => kept.get(registry, "openapi/v2", || Some(openapi::document_v2(registry, &custom, version))),
         ["v3"] => kept.get(registry, "openapi/v3", || Some(openapi::index(registry, &custom))),
         ["v3", rest @ ..] => {
@@ -169,7 +199,14 @@ fn open_api(context: &Context, registry: &Arc<Registry>, parts: &[&str]) -> Resu
         _ => None,
     };
     let document = document.ok_or_else(Status::no_such_resource)?;
-    Ok(tagged(context, document, "application/json"))
+    Ok(tagged(context, document, "application/json", true))
+}
+
+/// Whether an `Accept` header names the v2 document's message before JSON.
+fn prefers_protobuf(header: &str) -> bool {
+    let mut kinds = header.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
+    let first = kinds.find(|kind| OPENAPI_V2.contains(kind) || ["application/json", "*/*"].contains(kind));
+    first.is_some_and(|kind| OPENAPI_V2.contains(&kind))
 }
 
 /// A document asked for by an outdated `?hash=`: where the present one is.

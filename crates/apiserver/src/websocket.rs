@@ -1,5 +1,5 @@
-//! Watches over WebSocket: each event is a text message (base64 in the `base64.binary.k8s.io` protocol is a binary
-//! one). What clients send is read and ignored, except that they leave.
+//! Watches over WebSocket: each event is a text message, in protobuf a binary one (base64 in the `base64.binary.k8s.io` protocol is
+//! bytes in text). What clients send is read and ignored, except that they leave.
 
 use std::sync::Arc;
 
@@ -25,6 +25,22 @@ pub fn is_upgrade(headers: &HeaderMap) -> bool {
         |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
     text(CONNECTION).to_ascii_lowercase().contains("upgrade")
         && text(UPGRADE).eq_ignore_ascii_case("websocket")
+}
+
+/// The events of a chunk: lines, or frames without their length.
+fn split(chunk: &[u8], binary: bool) -> Vec<&[u8]> {
+    if !binary {
+        return chunk.split_inclusive(|byte| *byte == b'\n').collect();
+    }
+    let mut events = Vec::new();
+    let mut rest = chunk;
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        let Some((event, after)) = after.split_at_checked(length) else { break };
+        events.push(event);
+        rest = after;
+    }
+    events
 }
 
 /// Answers 101 and sends the events.
@@ -67,12 +83,13 @@ pub async fn serve_watch(context: &Arc<Context>, mut events: Events) -> Result<R
                 },
             };
             let Some(chunk) = chunk else { break };
-            for line in chunk.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                let text = match base64 {
-                    true => base64::engine::general_purpose::STANDARD.encode(line),
-                    false => String::from_utf8_lossy(line).into_owned(),
+            for event in split(&chunk, events.is_binary()) {
+                let message = match (base64, events.is_binary()) {
+                    (true, _) => Message::text(base64::engine::general_purpose::STANDARD.encode(event)),
+                    (false, true) => Message::binary(event.to_vec()),
+                    (false, false) => Message::text(String::from_utf8_lossy(event).into_owned()),
                 };
-                if sink.send(Message::text(text)).await.is_err() {
+                if sink.send(message).await.is_err() {
                     return;
                 }
             }

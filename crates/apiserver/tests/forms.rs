@@ -2,7 +2,11 @@
 
 mod support;
 
-use serde_json::json;
+use std::io::Read;
+
+use http_body_util::BodyExt;
+use resources::schema::protobuf;
+use serde_json::{Value, json};
 use support::Harness;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -22,11 +26,9 @@ async fn answers_take_the_form_asked_for() {
     let partial = it.send(&format!("GET {MAPS}"), &[("accept", partial)], "").await;
     assert_eq!(partial.body["kind"], "PartialObjectMetadataList");
     assert!(partial.body["items"][0].get("data").is_none());
-    let refused =
-        it.send(&format!("GET {MAPS}"), &[("accept", "application/vnd.kubernetes.protobuf")], "").await;
+    let refused = it.send(&format!("GET {MAPS}"), &[("accept", "application/cbor")], "").await;
     assert_eq!(refused.code, 406);
-    let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
-    let refused = it.send(&format!("POST {MAPS}"), &protobuf, "k8s\0").await;
+    let refused = it.send(&format!("POST {MAPS}"), &[("content-type", "application/cbor")], "x").await;
     assert_eq!(refused.code, 415);
     let posted = it
         .send(&format!("POST {MAPS}"), &[("content-type", "application/yaml")], "metadata:\n  name: why\n")
@@ -34,6 +36,110 @@ async fn answers_take_the_form_asked_for() {
     assert_eq!((posted.code, &posted.body["metadata"]["name"]), (201, &json!("why")), "{}", posted.text);
     let curl = it.send(&format!("GET {MAPS}/a"), &[("user-agent", "curl/8")], "").await;
     assert!(curl.text.starts_with("{\n  \"kind\": \"ConfigMap\",\n"), "{}", curl.text);
+}
+
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// Sends and asks for protobuf, with JSON as what clients also accept.
+async fn protobuf(it: &Harness, line: &str, body: Option<Value>) -> (u16, String, Value) {
+    let accept = "application/vnd.kubernetes.protobuf,application/json";
+    let headers = [("accept", accept), ("content-type", PROTOBUF)];
+    let body = body.map(|tree| protobuf::tree(&tree).unwrap()).unwrap_or_default();
+    let response = it.open(line, &headers, body).await;
+    let code = response.status().as_u16();
+    let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (code, kind, read(&bytes))
+}
+
+/// The tree of an answer in protobuf; null for other answers.
+fn read(bytes: &[u8]) -> Value {
+    let Ok(unknown) = protobuf::Unknown::parse(bytes) else { return Value::Null };
+    let (group, version) = model::gvk::split_api_version(&unknown.api_version);
+    let kind = model::GroupVersionKind::new(group, version, unknown.kind.as_str());
+    let definition = resources::schema::decode::definition_of(&kind).unwrap();
+    let mut tree = protobuf::message(definition, unknown.raw).unwrap();
+    resources::schema::normalise(definition, &mut tree).unwrap();
+    tree["kind"] = json!(unknown.kind);
+    tree
+}
+
+#[tokio::test]
+async fn protobuf_goes_in_and_out() {
+    let it = Harness::new().await;
+    let map = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}, "data": {"k": "v"}});
+    let made = protobuf(&it, &format!("POST {MAPS}"), Some(map.clone())).await;
+    assert_eq!((made.0, made.1.as_str(), &made.2["data"]["k"]), (201, PROTOBUF, &json!("v")));
+    let again = protobuf(&it, &format!("POST {MAPS}"), Some(map)).await;
+    assert_eq!(
+        (again.0, &again.2["kind"], &again.2["reason"]),
+        (409, &json!("Status"), &json!("AlreadyExists"))
+    );
+    let list = protobuf(&it, &format!("GET {MAPS}"), None).await;
+    assert_eq!((&list.2["kind"], &list.2["items"][0]["data"]["k"]), (&json!("ConfigMapList"), &json!("v")));
+    assert!(list.2["metadata"]["resourceVersion"].is_string());
+    let partial = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    let partial = it.send(&format!("GET {MAPS}"), &[("accept", partial)], "").await;
+    assert!(partial.text.starts_with("k8s\0") && partial.text.contains("PartialObjectMetadataList"));
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/vnd.kubernetes.protobuf";
+    let table = it.send(&format!("GET {MAPS}"), &[("accept", table)], "").await;
+    assert_eq!(table.body["kind"], "Table");
+    let review = json!({"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
+        "spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
+    let review =
+        protobuf(&it, "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews", Some(review)).await;
+    assert_eq!((review.0, &review.2["status"]["allowed"]), (201, &json!(true)));
+    let groups = protobuf(&it, "GET /apis", None).await;
+    assert_eq!((&groups.2["kind"], groups.1.as_str()), (&json!("APIGroupList"), PROTOBUF));
+    assert_eq!(protobuf(&it, "GET /version", None).await.1, "application/json");
+    let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": "other"}});
+    let kept = protobuf(&it, &format!("DELETE {MAPS}/a"), Some(options)).await;
+    assert_eq!((kept.0, &kept.2["reason"]), (409, &json!("Conflict")));
+    let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"});
+    assert_eq!(protobuf(&it, &format!("DELETE {MAPS}/a"), Some(options)).await.0, 200);
+}
+
+#[tokio::test]
+async fn watches_in_protobuf_are_frames() {
+    let it = Harness::new().await;
+    it.json(&format!("POST {MAPS}"), &json!({"metadata": {"name": "a"}})).await;
+    let accept = [("accept", "application/vnd.kubernetes.protobuf;stream=watch,application/json")];
+    let line = format!(
+        "GET {MAPS}?watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+    );
+    let response = it.open(&line, &accept, "").await;
+    assert_eq!(response.headers()["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
+    let mut body = response.into_body();
+    let mut found = Vec::new();
+    let mut buffer = Vec::new();
+    while found.len() < 2 {
+        buffer.extend_from_slice(&body.frame().await.unwrap().unwrap().into_data().unwrap());
+        while let Some((length, rest)) = buffer.split_first_chunk::<4>() {
+            let length = usize::try_from(u32::from_be_bytes(*length)).unwrap();
+            let event = protobuf::event_of(&rest[..length]).unwrap();
+            found.push((event.0, read(&event.1)["metadata"]["name"].clone()));
+            buffer = rest[length..].to_vec();
+        }
+    }
+    assert_eq!(found, [("ADDED".to_owned(), json!("a")), ("BOOKMARK".to_owned(), Value::Null)]);
+}
+
+#[tokio::test]
+async fn open_api_is_served_in_protobuf_and_compressed() {
+    let it = Harness::new().await;
+    let accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let plain = it.open("GET /openapi/v2", &[("accept", accept)], "").await;
+    assert_eq!(plain.headers()["content-type"], "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+    let plain = plain.into_body().collect().await.unwrap().to_bytes();
+    assert!(plain.starts_with(b"\x0a\x032.0"));
+    let headers = [("accept", accept), ("accept-encoding", "gzip")];
+    let packed = it.open("GET /openapi/v2", &headers, "").await;
+    assert_eq!(packed.headers()["content-encoding"], "gzip");
+    let packed = packed.into_body().collect().await.unwrap().to_bytes();
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).unwrap();
+    assert!(unpacked == plain, "the same document");
+    assert_eq!(it.send("GET /openapi/v2", &[("accept", "text/html")], "").await.code, 406);
 }
 
 #[tokio::test]

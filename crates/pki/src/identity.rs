@@ -1,6 +1,7 @@
 //! Who a client certificate stands for: the common name is the user, the organisations are the groups.
 
 use model::UserInfo;
+use ring::digest::{SHA256, digest};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
@@ -18,11 +19,17 @@ pub fn user_of(certificate: &X509Certificate<'_>) -> UserInfo {
     UserInfo::authenticated(name, &groups)
 }
 
-/// The user of a certificate that TLS has already verified.
+/// The user of a certificate that TLS has already verified, with the certificate's hash among what else is known
+/// (`authentication.kubernetes.io/credential-id`).
 pub fn user_of_der(der: &[u8]) -> Result<UserInfo, Error> {
     let (_, certificate) =
         X509Certificate::from_der(der).map_err(|error| Error::broken("client certificate", error))?;
-    Ok(user_of(&certificate))
+    let mut user = user_of(&certificate);
+    let hash = digest(&SHA256, der);
+    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    user.extra
+        .insert("authentication.kubernetes.io/credential-id".into(), vec![format!("X509SHA256={hash}")]);
+    Ok(user)
 }
 
 /// The user of a certificate in PEM.

@@ -6,11 +6,13 @@ use std::fmt::Write;
 use anyhow::Context;
 use serde_json::Value;
 
+use super::protobuf::{self, Place};
 use super::{strings, texts};
 
 /// One field as `go_facts.txt` tells it.
-struct Fact<'a> {
-    name: &'a str,
+pub struct Fact<'a> {
+    /// Name in JSON.
+    pub name: &'a str,
     omit: &'a str,
     go_type: &'a str,
     embedded: &'a str,
@@ -36,7 +38,7 @@ const SPECIAL: &[(&str, &str)] = &[
 ];
 
 /// Writes the table.
-pub fn render(swagger: &Value, protobuf: &Value) -> anyhow::Result<String> {
+pub fn render(swagger: &Value, numbers: &Value) -> anyhow::Result<String> {
     let definitions = swagger["definitions"].as_object().context("swagger has no definitions")?;
     let facts = facts();
     let index: BTreeMap<&str, usize> =
@@ -47,37 +49,26 @@ pub fn render(swagger: &Value, protobuf: &Value) -> anyhow::Result<String> {
          const P: bool = true;\nconst V: bool = false;\nconst R: bool = true;\nconst O: bool = false;\n\n\
          #[allow(clippy::too_many_arguments)]\n\
          const fn f(name: &'static str, go_type: &'static str, embedded: &'static str, ty: Type, pointer: bool, omit: Omit, \
-         required: bool, number: u16, merge: Option<&'static Merge>) -> Field {\n    \
-         Field { name, go_type, embedded, ty, pointer, omit, required, number, merge }\n}\n\n",
+         required: bool, number: u8, merge: Option<&'static Merge>) -> Field {\n    \
+         Field { name, go_type, embedded, ty, pointer, omit, required, number, within: [0, 0], wrapped: false, merge }\n}\n\n\
+         const fn w(field: Field, within: [u8; 2], wrapped: bool) -> Field {\n    \
+         Field { within, wrapped, ..field }\n}\n\n",
     );
     let mut merges = BTreeSet::new();
     let mut body = String::new();
     for (name, definition) in definitions {
         let (go_name, fields) = facts.get(name.as_str()).with_context(|| format!("no Go facts of {name}"))?;
-        let numbers = numbers(protobuf, name);
+        let message = message_name(name);
         let required: BTreeSet<&str> = texts(&definition["required"]).collect();
         let mut rendered = String::new();
+        let mut places = Vec::new();
         for fact in fields {
             let schema = &definition["properties"][fact.name];
+            let place = protobuf::place(numbers, &message, fact.embedded, fact.name, schema)?;
             let merge = merge(schema);
-            writeln!(
-                rendered,
-                "f({:?},{:?},{:?},{},{},{},{},{},{}),",
-                fact.name,
-                fact.go_type.trim_start_matches('*'),
-                fact.embedded,
-                render_type(schema, fact.go_type, &index)?,
-                if fact.go_type.starts_with('*') { "P" } else { "V" },
-                match fact.omit {
-                    "-" => "Never",
-                    "z" => "Zero",
-                    _ => "Empty",
-                },
-                if required.contains(fact.name) { "R" } else { "O" },
-                numbers.get(fact.name).copied().unwrap_or(0),
-                merge.as_ref().map_or("None".to_owned(), |merge| format!("Some(&{})", merge_name(merge))),
-            )?;
+            writeln!(rendered, "{},", render_field(fact, schema, place, &required, merge.as_ref(), &index)?)?;
             merges.extend(merge);
+            places.push(place);
         }
         let special = SPECIAL
             .iter()
@@ -94,9 +85,10 @@ pub fn render(swagger: &Value, protobuf: &Value) -> anyhow::Result<String> {
             .collect();
         write!(
             body,
-            "Definition{{name:{name:?},go_name:{go_name:?},special:{special},atomic:{},kinds:&[{}],fields:&[\n{rendered}]}},\n",
+            "Definition{{name:{name:?},go_name:{go_name:?},special:{special},atomic:{},kinds:&[{}],order:&{:?},fields:&[\n{rendered}]}},\n",
             definition["x-kubernetes-map-type"] == "atomic",
             kinds.join(","),
+            protobuf::order(&places),
         )?;
     }
     for merge in &merges {
@@ -114,6 +106,37 @@ pub fn render(swagger: &Value, protobuf: &Value) -> anyhow::Result<String> {
         definitions.len()
     )?;
     Ok(out)
+}
+
+/// One field as the table writes it.
+fn render_field(
+    fact: &Fact<'_>,
+    schema: &Value,
+    place: Place,
+    required: &BTreeSet<&str>,
+    merge: Option<&MergeFacts>,
+    index: &BTreeMap<&str, usize>,
+) -> anyhow::Result<String> {
+    let plain = format!(
+        "f({:?},{:?},{:?},{},{},{},{},{},{})",
+        fact.name,
+        fact.go_type.trim_start_matches('*'),
+        fact.embedded,
+        render_type(schema, fact.go_type, index)?,
+        if fact.go_type.starts_with('*') { "P" } else { "V" },
+        match fact.omit {
+            "-" => "Never",
+            "z" => "Zero",
+            _ => "Empty",
+        },
+        if required.contains(fact.name) { "R" } else { "O" },
+        place.number,
+        merge.map_or("None".to_owned(), |merge| format!("Some(&{})", merge_name(merge))),
+    );
+    Ok(match place {
+        Place { within: [0, 0], wrapped: false, .. } => plain,
+        Place { within, wrapped, .. } => format!("w({plain},{within:?},{wrapped})"),
+    })
 }
 
 type MergeFacts = (String, Vec<String>, String, String);
@@ -177,13 +200,13 @@ fn elem(go_type: &str) -> &str {
     }
 }
 
-fn numbers<'a>(protobuf: &'a Value, name: &str) -> BTreeMap<&'a str, u64> {
-    let message = name.replacen("io.k8s.", "k8s.io.", 1).replace('-', "_");
-    let fields = protobuf["messages"][message.as_str()].as_array().into_iter().flatten();
-    fields.filter_map(|field| Some((field["name"].as_str()?, field["number"].as_u64()?))).collect()
+/// The protobuf message of a definition.
+fn message_name(definition: &str) -> String {
+    definition.replacen("io.k8s.", "k8s.io.", 1).replace('-', "_")
 }
 
-fn facts() -> BTreeMap<&'static str, (&'static str, Vec<Fact<'static>>)> {
+/// All definitions: Go's name and the fields in Go's order.
+pub fn facts() -> BTreeMap<&'static str, (&'static str, Vec<Fact<'static>>)> {
     let mut all = BTreeMap::new();
     let mut current = "";
     for line in FACTS.lines() {

@@ -4,6 +4,8 @@
 //! what upstream writes back and how its decoding errors read).
 
 mod definitions;
+mod descriptions;
+mod protobuf;
 mod resources;
 
 use std::path::Path;
@@ -24,6 +26,10 @@ pub fn run(folder: &Path) -> anyhow::Result<()> {
     let target = Path::new("crates/resources/src/generated");
     std::fs::create_dir_all(target)?;
     std::fs::write(target.join("definitions.rs"), definitions::render(&swagger, &protobuf)?)?;
+    let facts = definitions::facts();
+    let fields =
+        facts.iter().map(|(name, (_, fields))| (*name, fields.iter().map(|fact| fact.name).collect()));
+    std::fs::write(target.join("descriptions.bin"), descriptions::render(fields)?)?;
     std::fs::write(target.join("rows.rs"), resources::render(&swagger, &discovery)?)?;
     std::fs::write(target.join("mod.rs"), MODULE)?;
     Ok(())

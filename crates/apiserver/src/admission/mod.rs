@@ -9,6 +9,7 @@ use crate::authorization::NodeAndRbac;
 use crate::seams::{Admission, AdmissionRequest, ObjectReader};
 
 pub mod escalation;
+pub mod limit_ranger;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
 pub mod priority;
@@ -25,6 +26,7 @@ pub fn plugins(
 ) -> Vec<Arc<dyn Admission>> {
     vec![
         Arc::new(namespace_lifecycle::NamespaceLifecycle::new(reader.clone())),
+        Arc::new(limit_ranger::LimitRanger::new(reader.clone())),
         Arc::new(service_account::ServiceAccount::new(reader.clone(), entropy.clone())),
         Arc::new(node_restriction::NodeRestriction::new(reader.clone())),
         Arc::new(taint_nodes::TaintNodesByCondition),

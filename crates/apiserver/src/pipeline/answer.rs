@@ -5,6 +5,7 @@ use client::{Body, full_body};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::{HeaderValue, Response, StatusCode};
 use model::Status;
+use resources::schema::protobuf;
 use serde_json::{Value, json};
 
 use super::context::Context;
@@ -38,7 +39,13 @@ pub fn respond(context: &Context, answer: Answer) -> Result<Response<Body>, Stat
     let accepted = context.accepted()?;
     let (code, bytes) = match answer {
         Answer::Wire(code, wire) => (code, object_bytes(context, accepted, wire)?),
-        Answer::Other(code, tree) => (code, write(accepted.format, &tree)),
+        Answer::Other(code, tree) => {
+            // What is no object of the API is written as JSON, whatever is accepted.
+            let object = tree.get("kind").is_some();
+            let bare = accepted.format == Format::Protobuf && !object;
+            let format = if bare { Format::Json } else { accepted.format };
+            return Ok(finish(context, code, format, encode(format, &tree)?));
+        }
         Answer::List(listed) => (200, listed.bytes(context, accepted)?),
         Answer::Response(response) => return Ok(response),
     };
@@ -50,7 +57,25 @@ fn object_bytes(context: &Context, accepted: Accepted, wire: Bytes) -> Result<By
         return Ok(wire);
     }
     let tree: Value = serde_json::from_slice(&wire).map_err(Status::internal)?;
-    Ok(write(accepted.format, &shaped(context, accepted, tree)?))
+    encode(accepted.format, &shaped(context, accepted, tree)?)
+}
+
+/// Writes an object.
+///
+/// # Errors
+/// 406 for a kind that has no message in protobuf.
+pub fn encode(format: Format, tree: &Value) -> Result<Bytes, Status> {
+    if format != Format::Protobuf {
+        return Ok(write(format, tree));
+    }
+    protobuf::tree(tree).map(Bytes::from).ok_or_else(|| {
+        let kind = tree["kind"].as_str().unwrap_or_default();
+        let text = format!(
+            "object *v1.{kind} does not implement the protobuf marshalling interface and cannot be encoded to a protobuf \
+             message"
+        );
+        Status::new(406, model::Reason::NotAcceptable, text)
+    })
 }
 
 fn shaped(context: &Context, accepted: Accepted, tree: Value) -> Result<Value, Status> {
@@ -70,9 +95,13 @@ pub fn partial(tree: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": tree["metadata"]})
 }
 
-/// Writes a tree.
+/// Writes a tree. What has no message is JSON in protobuf's place.
 pub fn write(format: Format, tree: &Value) -> Bytes {
     let written = match format {
+        Format::Protobuf => match protobuf::tree(tree) {
+            Some(message) => message,
+            None => return write(Format::Json, tree),
+        },
         Format::Json => serde_json::to_vec(&Ordered(tree)).unwrap_or_default(),
         Format::Pretty => serde_json::to_vec_pretty(&Ordered(tree)).unwrap_or_default(),
         Format::Yaml => yaml(tree).into_bytes(),
@@ -101,7 +130,7 @@ impl serde::Serialize for Ordered<'_> {
 /// The response to an error.
 pub fn failure(context: Option<&Context>, status: &Status) -> Response<Body> {
     let accepted = context.and_then(|context| context.accepted().ok()).unwrap_or_default();
-    let format = if accepted.format == Format::Yaml { Format::Yaml } else { accepted.format };
+    let format = accepted.format;
     let bytes = write(format, &status.to_value());
     let mut response = raw(status.code, format.content_type(), bytes);
     let retry_after_s = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
@@ -135,7 +164,8 @@ pub fn takes_gzip(context: &Context) -> bool {
     context.header(ACCEPT_ENCODING.as_str()).split(',').any(|part| part.trim() == "gzip")
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+/// Compresses.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     use std::io::Write;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     // Writing into memory does not fail.

@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use model::{Reason, Status, UserInfo};
 use parking_lot::Mutex;
 
-use super::negotiate::{self, Accepted};
+use super::negotiate::{self, Accepted, Offer};
 use super::query::Query;
 use super::route::Route;
 use crate::objects::ResourceCache;
@@ -133,7 +133,9 @@ impl Context {
     /// # Errors
     /// 406.
     pub fn accepted(&self) -> Result<Accepted, Status> {
-        negotiate::accept(&self.headers, &self.query, true)
+        let custom = self.route.served.as_ref().is_some_and(|served| served.definition.is_none());
+        let offer = if custom { Offer::CustomShapes } else { Offer::Shapes };
+        negotiate::accept(&self.headers, &self.query, offer)
     }
 
     /// A header's text, or empty.

@@ -91,7 +91,7 @@ pub async fn object(
     definition: Option<&'static Definition>,
     validation: FieldValidation,
 ) -> Result<Value, Status> {
-    let format = body_format(&context.headers)?;
+    let format = body_format(&context.headers, definition.is_none())?;
     let body = context.read_body().await?;
     let decoded = resources::schema::decode(&Expected { kind, definition }, format, &body)?;
     for warning in decoded.judge(validation, kind)? {

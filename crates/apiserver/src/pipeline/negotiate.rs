@@ -3,6 +3,7 @@
 use http::HeaderMap;
 use http::header::{ACCEPT, USER_AGENT};
 use model::{Reason, Status};
+use resources::schema::protobuf::CONTENT_TYPE as PROTOBUF;
 
 use super::query::Query;
 
@@ -16,6 +17,8 @@ pub enum Format {
     Pretty,
     /// YAML.
     Yaml,
+    /// Kubernetes' protobuf: built-in kinds only.
+    Protobuf,
 }
 
 impl Format {
@@ -24,6 +27,7 @@ impl Format {
         match self {
             Format::Json | Format::Pretty => "application/json",
             Format::Yaml => "application/yaml",
+            Format::Protobuf => PROTOBUF,
         }
     }
 }
@@ -49,7 +53,7 @@ pub struct Accepted {
     pub shape: Shape,
 }
 
-const SERVED: &str = "application/json, application/yaml";
+const SERVED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 /// One alternative of an `Accept` header.
 struct Range<'a> {
@@ -77,11 +81,22 @@ fn range(text: &str) -> Option<Range<'_>> {
     Some(Range { kind, parameters, quality: quality.unwrap_or(1.0) })
 }
 
-/// Chooses. `transforms`: tables and partial metadata may be made of the answer.
+/// What may be made of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// It is written as it is.
+    Plain,
+    /// Also as a table or partial metadata.
+    Shapes,
+    /// The same of a custom resource, which only partial metadata have a protobuf message for.
+    CustomShapes,
+}
+
+/// Chooses.
 ///
 /// # Errors
 /// 406 when nothing that is accepted can be served.
-pub fn accept(headers: &HeaderMap, query: &Query, transforms: bool) -> Result<Accepted, Status> {
+pub fn accept(headers: &HeaderMap, query: &Query, offer: Offer) -> Result<Accepted, Status> {
     let json = if pretty(headers, query) { Format::Pretty } else { Format::Json };
     let header = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if matches!(header, "" | "application/json" | "*/*") {
@@ -91,9 +106,10 @@ pub fn accept(headers: &HeaderMap, query: &Query, transforms: bool) -> Result<Ac
         let format = match range.kind {
             "application/json" | "application/*" | "*/*" => json,
             "application/yaml" => Format::Yaml,
+            PROTOBUF => Format::Protobuf,
             _ => continue,
         };
-        if let Some(shape) = shape(&range, transforms) {
+        if let Some(shape) = shape(&range, format, offer) {
             return Ok(Accepted { format, shape });
         }
     }
@@ -101,13 +117,18 @@ pub fn accept(headers: &HeaderMap, query: &Query, transforms: bool) -> Result<Ac
 }
 
 /// The shape a range asks for, if it can be made.
-fn shape(range: &Range<'_>, transforms: bool) -> Option<Shape> {
+fn shape(range: &Range<'_>, format: Format, offer: Offer) -> Option<Shape> {
     let value = |name: &str| range.parameters.iter().find(|(own, _)| *own == name).map(|(_, value)| *value);
-    let Some(kind) = value("as") else { return Some(Shape::Plain) };
-    let ours =
-        transforms && value("g") == Some("meta.k8s.io") && matches!(value("v"), Some("v1" | "v1beta1"));
+    let protobuf = format == Format::Protobuf;
+    let Some(kind) = value("as") else {
+        return (!protobuf || offer != Offer::CustomShapes).then_some(Shape::Plain);
+    };
+    let ours = offer != Offer::Plain
+        && value("g") == Some("meta.k8s.io")
+        && matches!(value("v"), Some("v1" | "v1beta1"));
     match kind {
-        "Table" if ours => Some(Shape::Table),
+        // Tables have no message.
+        "Table" if ours && !protobuf => Some(Shape::Table),
         "PartialObjectMetadata" | "PartialObjectMetadataList" if ours => Some(Shape::Partial),
         _ => None,
     }
@@ -128,11 +149,11 @@ fn pretty(headers: &HeaderMap, query: &Query) -> bool {
     ["curl", "Wget", "Mozilla/5.0"].iter().any(|prefix| agent.starts_with(prefix))
 }
 
-/// How a body is written, from its `Content-Type`.
+/// How a body is written, from its `Content-Type`. `custom`: it is of a custom resource, which has no messages.
 ///
 /// # Errors
 /// 415 for what cannot be read.
-pub fn body_format(headers: &HeaderMap) -> Result<resources::schema::Format, Status> {
+pub fn body_format(headers: &HeaderMap, custom: bool) -> Result<resources::schema::Format, Status> {
     let header =
         headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match header.split(';').next().unwrap_or_default().trim() {
@@ -140,6 +161,7 @@ pub fn body_format(headers: &HeaderMap) -> Result<resources::schema::Format, Sta
             Ok(resources::schema::Format::Json)
         }
         "application/yaml" => Ok(resources::schema::Format::Yaml),
+        PROTOBUF if !custom => Ok(resources::schema::Format::Protobuf),
         _ => Err(unsupported_media(SERVED)),
     }
 }
@@ -160,7 +182,15 @@ mod tests {
         type Chosen = Result<(Format, Shape), u16>;
         let table: &[(&str, Chosen)] = &[
             ("", Ok((Format::Json, Shape::Plain))),
-            ("application/vnd.kubernetes.protobuf,application/json", Ok((Format::Json, Shape::Plain))),
+            ("application/vnd.kubernetes.protobuf,application/json", Ok((Format::Protobuf, Shape::Plain))),
+            (
+                "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/json",
+                Ok((Format::Json, Shape::Plain)),
+            ),
+            (
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+                Ok((Format::Protobuf, Shape::Partial)),
+            ),
             ("application/yaml", Ok((Format::Yaml, Shape::Plain))),
             (
                 "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
@@ -171,15 +201,30 @@ mod tests {
                 Ok((Format::Json, Shape::Partial)),
             ),
             ("application/json;as=Table;v=v9;g=meta.k8s.io", Err(406)),
-            ("application/vnd.kubernetes.protobuf", Err(406)),
+            ("application/vnd.kubernetes.protobuf;stream=watch", Ok((Format::Protobuf, Shape::Plain))),
+            ("application/cbor", Err(406)),
             ("text/html;q=0.9, */*;q=0.1", Ok((Format::Json, Shape::Plain))),
         ];
         for (header, expected) in table {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT, header.parse().unwrap());
-            let found = accept(&headers, &Query::default(), true);
+            let found = accept(&headers, &Query::default(), Offer::Shapes);
             let found = found.map(|found| (found.format, found.shape)).map_err(|status| status.code);
             assert_eq!(found, *expected, "{header}");
         }
+    }
+
+    #[test]
+    fn custom_resources_have_no_messages() {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, "application/vnd.kubernetes.protobuf,application/json".parse().unwrap());
+        let found = accept(&headers, &Query::default(), Offer::CustomShapes).unwrap();
+        assert_eq!(found.format, Format::Json);
+        headers.insert(ACCEPT, PROTOBUF.parse().unwrap());
+        let refused = accept(&headers, &Query::default(), Offer::CustomShapes).unwrap_err();
+        assert_eq!((refused.code, refused.message.contains(SERVED)), (406, true));
+        headers.insert(http::header::CONTENT_TYPE, PROTOBUF.parse().unwrap());
+        assert_eq!(body_format(&headers, true).unwrap_err().code, 415);
+        assert_eq!(body_format(&headers, false).unwrap(), resources::schema::Format::Protobuf);
     }
 }

@@ -2,6 +2,7 @@
 
 use model::tree::TreeExt;
 use model::{Cause, GroupVersionKind, Status};
+use resources::schema::{Definition, Format, protobuf};
 use serde_json::{Value, json};
 
 use crate::pipeline::context::Context;
@@ -48,19 +49,10 @@ impl DeleteOptions {
         if body.is_empty() {
             return Self::from_value(&query_value(context)?);
         }
-        let format = body_format(&context.headers)?;
-        let read = match format {
-            resources::schema::Format::Json => resources::schema::decode::from_json(&body),
-            resources::schema::Format::Yaml => resources::schema::decode::from_yaml(&body),
-        };
-        let mut tree = read.map_err(Status::bad_request)?.object;
-        let kind = tree.kind().to_owned();
-        if !kind.is_empty() && kind != "DeleteOptions" {
-            let text = "decoded object cannot be converted to DeleteOptions";
-            return Err(Status::bad_request(text));
-        }
         let name = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
-        if let Some(definition) = resources::schema::definition(name) {
+        let definition = resources::schema::definition(name);
+        let mut tree = parse(body_format(&context.headers, false)?, &body, definition)?;
+        if let Some(definition) = definition {
             let kind = GroupVersionKind::new("meta.k8s.io", "v1", "DeleteOptions");
             resources::schema::normalise(definition, &mut tree)
                 .map_err(|error| resources::schema::decode::unhandled(&kind, &kind, &error))?;
@@ -136,6 +128,28 @@ impl DeleteOptions {
         }
         value
     }
+}
+
+/// The body's tree, which must be options if it says what it is.
+fn parse(format: Format, body: &[u8], definition: Option<&'static Definition>) -> Result<Value, Status> {
+    let read = match format {
+        Format::Json => resources::schema::decode::from_json(body).map(|decoded| decoded.object),
+        Format::Yaml => resources::schema::decode::from_yaml(body).map(|decoded| decoded.object),
+        Format::Protobuf => protobuf::Unknown::parse(body).and_then(|unknown| {
+            let mut tree = match definition.filter(|_| matches!(unknown.kind.as_str(), "" | "DeleteOptions"))
+            {
+                Some(definition) => protobuf::message(definition, unknown.raw)?,
+                None => json!({}),
+            };
+            tree["kind"] = json!(unknown.kind);
+            Ok(tree)
+        }),
+    };
+    let tree = read.map_err(Status::bad_request)?;
+    if matches!(tree.kind(), "" | "DeleteOptions") {
+        return Ok(tree);
+    }
+    Err(Status::bad_request("decoded object cannot be converted to DeleteOptions"))
 }
 
 fn query_value(context: &Context) -> Result<Value, Status> {

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use model::{Cause, Status};
+use resources::schema::protobuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -14,7 +15,7 @@ use super::select::{Selection, parse_revision};
 use crate::objects::{ResourceCache, Stored, object_key, store_failed};
 use crate::pipeline::answer::{Answer, partial, write};
 use crate::pipeline::context::Context;
-use crate::pipeline::negotiate::{Accepted, Shape};
+use crate::pipeline::negotiate::{Accepted, Format, Shape};
 use crate::routes::Served;
 use crate::table;
 
@@ -248,6 +249,9 @@ impl Listed {
         if accepted == Accepted::default() && served.is_storage_version() {
             return Ok(self.joined(served));
         }
+        if accepted.format == Format::Protobuf {
+            return Ok(self.messages(served, accepted.shape));
+        }
         let trees = || self.entries.iter().map(|entry| get::tree(served, &entry.object));
         let tree = match accepted.shape {
             Shape::Table => {
@@ -262,6 +266,22 @@ impl Listed {
             Shape::Plain => self.tree(served, trees()),
         };
         Ok(write(accepted.format, &tree))
+    }
+
+    /// The list in protobuf, one object's tree at a time.
+    fn messages(&self, served: &Served, shape: Shape) -> Bytes {
+        let metadata = Value::Object(self.metadata());
+        let (api_version, kind, definition) = match (shape, served.definition) {
+            (Shape::Plain, Some(definition)) => {
+                (served.api_version.as_str(), format!("{}List", served.kind.kind), definition)
+            }
+            _ => ("meta.k8s.io/v1", "PartialObjectMetadataList".to_owned(), protobuf::partial()),
+        };
+        let mut list = protobuf::Collection::new(api_version, &kind, &metadata);
+        for entry in &self.entries {
+            list.push(definition, &get::tree(served, &entry.object));
+        }
+        list.finish().into()
     }
 
     /// The list as a tree.

@@ -11,6 +11,7 @@ use http::{HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use model::{Reason, Status};
+use resources::schema::protobuf;
 use serde_json::{Value, json};
 use store::cache::{ChangeKind, Delivery, WatchEnd, Watcher};
 use tokio::time::{Instant, Sleep};
@@ -90,6 +91,7 @@ fn response(events: Events, accepted: Accepted) -> Response<Body> {
     let mut response = Response::new(StreamBody::new(frames.boxed()).boxed_unsync());
     let content_type = match accepted.format {
         Format::Yaml => "application/yaml;stream=watch",
+        Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
         _ => "application/json",
     };
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -167,7 +169,12 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next events, each ended by a newline; `None` when the watch is over.
+    /// Whether events are frames of protobuf.
+    pub fn is_binary(&self) -> bool {
+        self.accepted.format == Format::Protobuf
+    }
+
+    /// The next events, each ended by a newline or begun by its length; `None` when the watch is over.
     pub async fn next_chunk(&mut self) -> Option<Bytes> {
         if let Some(status) = self.ended.take() {
             self.watcher = None;
@@ -265,7 +272,7 @@ impl Events {
 
     fn put_event(&mut self, chunk: &mut BytesMut, kind: &str, entry: &Stored) {
         if self.accepted.shape == Shape::Plain
-            && self.accepted.format != Format::Yaml
+            && matches!(self.accepted.format, Format::Json | Format::Pretty)
             && self.served.is_storage_version()
         {
             return frame(chunk, kind, &entry.object.wire);
@@ -292,7 +299,8 @@ impl Events {
                 chunk.extend_from_slice(b"---\n");
                 chunk.extend_from_slice(&write(Format::Yaml, &event));
             }
-            _ => frame(chunk, kind, &write(Format::Json, &object)),
+            Format::Protobuf => put_message(chunk, kind, &object),
+            Format::Json | Format::Pretty => frame(chunk, kind, &write(Format::Json, &object)),
         }
     }
 
@@ -326,9 +334,18 @@ impl Events {
         if status.is(Reason::Expired) {
             value["metadata"] = json!({});
         }
-        frame(&mut chunk, "ERROR", &write(Format::Json, &value));
+        match self.accepted.format {
+            Format::Protobuf => put_message(&mut chunk, "ERROR", &value),
+            _ => frame(&mut chunk, "ERROR", &write(Format::Json, &value)),
+        }
         chunk.freeze()
     }
+}
+
+/// An event in protobuf with its length before it.
+fn put_message(chunk: &mut BytesMut, kind: &str, object: &Value) {
+    let event = protobuf::event(kind, &write(Format::Protobuf, object));
+    chunk.extend_from_slice(&protobuf::frame(&event));
 }
 
 /// `{"type":"ADDED","object":…}` and a newline.

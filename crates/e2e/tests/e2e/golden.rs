@@ -23,9 +23,7 @@ const fn both(line: &'static str, reason: &'static str) -> Accepted {
     Accepted { line, client: None, reason }
 }
 
-const ACCEPTED: [Accepted; 10] = [
-    both("explain pod", "descriptions of fields are prose, which is not upstream's here"),
-    both("explain pod.spec.containers.livenessProbe", "as above"),
+const ACCEPTED: [Accepted; 6] = [
     both(
         "logs crash --previous",
         "the recorded node had cleared the log away already; here it is there, and empty",
@@ -40,20 +38,7 @@ const ACCEPTED: [Accepted; 10] = [
         client: Some(Kind::Stock),
         reason: "an older kubectl asks the server",
     },
-    both(
-        "auth whoami",
-        "the administrator has another name, and certificates' credential ids are not told yet",
-    ),
-    Accepted {
-        line: "auth can-i create pods",
-        client: Some(Kind::Stock),
-        reason: "bodies in protobuf are not read yet",
-    },
-    Accepted {
-        line: "apply -f bad-kind.yaml",
-        client: Some(Kind::Stock),
-        reason: "OpenAPI v2 is not served in protobuf yet",
-    },
+    both("auth whoami", "the administrator has another name"),
     both("logs myweb", "the recorded image of httpd lacks a library and its children abort"),
     both(
         "describe node node1",

@@ -1,7 +1,8 @@
 //! OpenAPI documents, v2 (`/openapi/v2`) and v3 (`/openapi/v3`, one document per group and version), made from the
 //! schema tables and the registry when asked for. Nothing of them is kept: callers cache what they serve, keyed by the
-//! hash of the index. Field descriptions are not among the derived facts, so there are none.
+//! hash of the index.
 
+mod descriptions;
 mod paths;
 pub mod protobuf;
 mod schemas;
@@ -10,6 +11,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+
+use descriptions::Descriptions;
 
 use crate::registry::Registry;
 use crate::row::Resource;
@@ -139,6 +142,7 @@ impl Used {
     /// The schemas mentioned and what they mention in turn.
     fn schemas(self, style: Style, rows: &[&Resource], custom: CustomSchema<'_>) -> Map<String, Value> {
         let mut done = Map::new();
+        let texts = Descriptions::unpack();
         let mut todo: Vec<String> = self.0.into_iter().collect();
         while let Some(name) = todo.pop() {
             if done.contains_key(&name) {
@@ -146,7 +150,7 @@ impl Used {
             }
             let mut mentioned = Used::default();
             let schema = match crate::schema::definition(&name) {
-                Some(definition) => schemas::builtin(definition, style, &mut mentioned),
+                Some(definition) => schemas::builtin(definition, style, &texts, &mut mentioned),
                 None => schemas::custom(&name, rows, style, custom, &mut mentioned),
             };
             todo.extend(mentioned.0.into_iter().filter(|name| !done.contains_key(name)));

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::descriptions::Descriptions;
 use super::{CustomSchema, Style, Used, definition_name};
 use crate::row::Resource;
 use crate::schema::table::{Field, Omit};
@@ -11,17 +12,33 @@ const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 const EXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.";
 
 /// A built-in definition.
-pub fn builtin(definition: &'static Definition, style: Style, used: &mut Used) -> Value {
-    if let Some(schema) = special(definition, style) {
+pub fn builtin(
+    definition: &'static Definition,
+    style: Style,
+    texts: &Descriptions,
+    used: &mut Used,
+) -> Value {
+    let own = texts.of(definition);
+    if let Some(mut schema) = special(definition, style) {
+        if !own.is_empty() {
+            schema["description"] = own.into();
+        }
         return schema;
     }
     let mut schema = Map::new();
+    if !own.is_empty() {
+        schema.insert("description".into(), own.into());
+    }
     schema.insert("type".into(), "object".into());
     if !definition.fields.is_empty() {
         let properties: Map<String, Value> = definition
             .fields
             .iter()
-            .map(|field| (field.name.to_owned(), property(field, style, used)))
+            .enumerate()
+            .map(|(place, field)| {
+                let text = texts.of_field(definition, place);
+                (field.name.to_owned(), property(field, style, text, used))
+            })
             .collect();
         schema.insert("properties".into(), properties.into());
     }
@@ -66,7 +83,7 @@ fn special(definition: &Definition, style: Style) -> Option<Value> {
     Some(schema)
 }
 
-fn property(field: &Field, style: Style, used: &mut Used) -> Value {
+fn property(field: &Field, style: Style, text: &str, used: &mut Used) -> Value {
     let mut schema = type_schema(field.ty, field.go_type, style, used);
     let default = default(field).filter(|_| style == Style::V3);
     if let Some(merge) = field.merge {
@@ -98,6 +115,12 @@ fn property(field: &Field, style: Style, used: &mut Used) -> Value {
             schema = json!({"allOf": [schema]});
         }
         schema["default"] = default;
+    }
+    if !text.is_empty() {
+        if style == Style::V3 && schema.get("$ref").is_some() {
+            schema = json!({"allOf": [schema]});
+        }
+        schema["description"] = text.into();
     }
     schema
 }

@@ -4,6 +4,16 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+/// Bytes as JSON has them.
+pub fn text(bytes: &[u8]) -> String {
+    ENGINE.encode(bytes)
+}
+
+/// The bytes of a canonical text.
+pub fn bytes(text: &str) -> Option<Vec<u8>> {
+    ENGINE.decode(text).ok()
+}
+
 /// Go's decoder wants padding but does not mind stray bits in the last letter.
 const ENGINE: GeneralPurpose = GeneralPurpose::new(
     &ALPHABET,

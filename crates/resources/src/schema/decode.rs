@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
+use super::protobuf::{self, Unknown};
 use super::strict::FieldValidation;
 use super::table::{self, Definition};
 use super::untyped::Untyped;
@@ -18,6 +19,8 @@ pub enum Format {
     Json,
     /// `application/yaml`.
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`.
+    Protobuf,
 }
 
 /// What a request's body must be.
@@ -60,6 +63,10 @@ pub fn decode(expected: &Expected<'_>, format: Format, body: &[u8]) -> Result<De
                 decoded.strict.splice(0..0, duplicates);
             }
             (read, meta)
+        }
+        Format::Protobuf => {
+            let unknown = Unknown::parse(body).map_err(|error| unrecognized(expected.kind, body, &error))?;
+            (read_message(expected.definition, &unknown), (unknown.api_version, unknown.kind))
         }
     };
     let kind = check_kind(&meta, expected)?;
@@ -157,6 +164,11 @@ fn read_json(definition: Option<&'static Definition>, body: &[u8]) -> Result<Dec
     });
     let object = context.finish(read)?;
     Ok(Decoded { object, strict: context.strict })
+}
+
+fn read_message(definition: Option<&'static Definition>, unknown: &Unknown<'_>) -> Result<Decoded, String> {
+    let definition = definition.ok_or("object does not implement the protobuf marshalling interface")?;
+    read_tree(Some(definition), protobuf::message(definition, unknown.raw)?)
 }
 
 fn read_tree(definition: Option<&'static Definition>, mut object: Value) -> Result<Decoded, String> {

@@ -5,6 +5,7 @@ pub mod base64;
 pub mod decode;
 pub mod go_json;
 pub mod go_time;
+pub mod protobuf;
 mod special;
 pub mod strict;
 pub mod table;

@@ -17,6 +17,8 @@ pub struct Definition {
     pub atomic: bool,
     /// The kinds (group, version, kind) it stands for.
     pub kinds: &'static [(&'static str, &'static str, &'static str)],
+    /// Indices of the fields in the order of their protobuf numbers; empty where that is their own order.
+    pub order: &'static [u8],
     /// Fields in the order of Go's struct.
     pub fields: &'static [Field],
 }
@@ -39,7 +41,11 @@ pub struct Field {
     /// Whether the OpenAPI document lists it as required.
     pub required: bool,
     /// Field number in protobuf; 0 where there is none.
-    pub number: u16,
+    pub number: u8,
+    /// Numbers of the embedded messages around it in protobuf, outermost first; 0 where there is none.
+    pub within: [u8; 2],
+    /// Whether a list, or the lists in a map, have a message of their own in protobuf.
+    pub wrapped: bool,
     /// How lists and maps merge.
     pub merge: Option<&'static Merge>,
 }
