@@ -26,6 +26,8 @@ pub struct Context {
     pub transport: Option<Arc<dyn Transport>>,
     /// Whether standard output is a terminal.
     pub terminal: bool,
+    /// Whether standard error is a terminal.
+    pub err_terminal: bool,
     /// How often the server warned.
     pub warnings: AtomicUsize,
     out: Sink,
@@ -51,6 +53,7 @@ impl Context {
             clock: Clock::system(),
             transport: None,
             terminal: std::io::stdout().is_terminal(),
+            err_terminal: std::io::stderr().is_terminal(),
             warnings: AtomicUsize::new(0),
             out: Mutex::new(Box::new(std::io::stdout())),
             err: Mutex::new(Box::new(std::io::stderr())),
@@ -73,6 +76,7 @@ impl Context {
             clock,
             transport: None,
             terminal: false,
+            err_terminal: false,
             warnings: AtomicUsize::new(0),
             out: Mutex::new(out),
             err: Mutex::new(err),

@@ -13,6 +13,7 @@ pub mod jsonpath;
 pub mod manifest;
 pub mod mapping;
 pub mod printers;
+pub mod progress;
 pub mod remote;
 pub mod run;
 pub mod template;

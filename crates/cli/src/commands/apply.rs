@@ -14,6 +14,7 @@ use crate::failure::{Failure, message};
 use crate::flags::{Flag, Kind, shared};
 use crate::manifest::{self, Files};
 use crate::printers::{self, Format};
+use crate::progress::Progress;
 
 /// How often a patch is made anew after somebody else's write.
 const TRIES: usize = 5;
@@ -323,6 +324,8 @@ pub(crate) async fn replace(
     }
     api.write(http::Method::DELETE, &target.path(), &options).await?;
     let end = tokio::time::Instant::now() + std::time::Duration::from_secs(600);
+    let progress = Progress::show(invocation.context, format!("waiting for {} to be gone", target.display()));
     super::wait::until_deleted(api, target, "", end).await?;
+    drop(progress);
     create_missing(invocation, api, target, modified.clone(), DryRun::No, validation).await
 }

@@ -18,6 +18,7 @@ use crate::failure::{Failure, message};
 use crate::flags::{Flag, Kind, shared};
 use crate::jsonpath::{self, Template};
 use crate::printers::{self, Format};
+use crate::progress::Progress;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -192,6 +193,7 @@ async fn wait_for(
         }));
     }
     for target in single {
+        let progress = Progress::show(invocation.context, format!("waiting for {}", target.display()));
         let object = match condition {
             Condition::Delete => {
                 let uid = target.object.as_ref().map(|object| object.uid().to_owned()).unwrap_or_default();
@@ -201,6 +203,7 @@ async fn wait_for(
             }
             condition => until(api, &target, condition, end).await?,
         };
+        drop(progress);
         if tell {
             let text = match format {
                 Format::Human { .. } => format!("{} condition met\n", target.display()),

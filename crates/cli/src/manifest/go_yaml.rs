@@ -74,92 +74,115 @@ fn alias(line: &str, column: usize) -> String {
     rest.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect()
 }
 
+/// A plain text that may go on in the next lines.
+#[derive(Clone, Copy)]
+struct Plain {
+    /// Column from 0 of what it belongs to.
+    indent: usize,
+    /// Its line, from 0.
+    started: usize,
+    /// Whether it stands after a key or a dash.
+    valued: bool,
+}
+
+/// Reads line by line as go-yaml's scanner does, as far as the usual mistakes need it.
+#[derive(Default)]
+struct Lines {
+    /// Indent of the key whose block text is being read.
+    block: Option<usize>,
+    /// Columns of the mappings that are open.
+    open: Vec<usize>,
+    plain: Option<Plain>,
+}
+
 /// The usual mistakes, as a reading line by line finds them.
 fn by_lines(document: &str) -> Option<Mistake> {
     let lines: Vec<&str> = document.lines().collect();
-    let mut block_indent: Option<usize> = None;
-    // Columns of the mappings that are open.
-    let mut open: Vec<usize> = Vec::new();
-    // Indent and number of a plain text that may go on in the next lines, and whether it stands after a key or dash.
-    let mut plain: Option<(usize, usize, bool)> = None;
-    for (at, line) in lines.iter().enumerate() {
+    let mut reading = Lines::default();
+    let found = lines.iter().enumerate().find_map(|(at, line)| reading.line(at, line));
+    match (found, reading.plain) {
+        (None, Some(Plain { indent, started, valued: false })) if lines.len() > 1 => {
+            let (line, column) = (started + 1, indent + 1);
+            Some(Mistake { line, column, words: NO_COLON, told_line: lines.len() + 1 })
+        }
+        (found, _) => found,
+    }
+}
+
+impl Lines {
+    fn line(&mut self, at: usize, line: &str) -> Option<Mistake> {
         let indent = line.len() - line.trim_start_matches(' ').len();
         let body = &line[indent..];
-        if body.trim().is_empty() {
-            continue;
+        if body.trim().is_empty() || self.block.is_some_and(|parent| indent > parent) {
+            return None;
         }
-        if let Some(parent) = block_indent {
-            if indent > parent {
-                continue;
-            }
-            block_indent = None;
-        }
+        self.block = None;
         if body.starts_with('#') {
-            continue;
+            return None;
         }
+        let told_line = at + 1;
         if body.starts_with('\t') {
-            let in_text = plain.is_some_and(|(own, _, _)| indent <= own);
+            let in_text = self.plain.is_some_and(|own| indent <= own.indent);
             let words = if in_text { "found a tab character that violates indentation" } else { NO_TOKEN };
-            return Some(Mistake { line: at + 1, column: indent + 1, words, told_line: at + 1 });
+            return Some(Mistake { line: at + 1, column: indent + 1, words, told_line });
         }
         let content = after_dashes(body);
-        let content_column = line.len() - content.len();
+        let column = line.len() - content.len();
         let is_entry = body.starts_with("- ") || body == "-";
         let key = key_end(content);
-        if plain.is_none_or(|(own, _, _)| content_column <= own) {
-            open.retain(|column| *column < content_column || (*column == content_column && !is_entry));
+        if self.plain.is_none_or(|own| column <= own.indent) {
+            self.open.retain(|open| *open < column || (*open == column && !is_entry));
         }
-        if let Some((plain_indent, started, valued)) = plain {
-            let continues = indent > plain_indent;
-            if continues && valued && key.is_some() && !is_entry {
-                let column = content_column + key.unwrap_or(0) + 1;
-                let words = NO_MAPPING;
-                return Some(Mistake { line: at + 1, column, words, told_line: at + 1 });
+        if let Some(plain) = self.plain {
+            let continues = indent > plain.indent;
+            if continues && plain.valued && key.is_some() && !is_entry {
+                let column = column + key.unwrap_or(0) + 1;
+                return Some(Mistake { line: at + 1, column, words: NO_MAPPING, told_line });
             }
-            // The first line of a block is not yet known to be a key: the text goes on into the next lines.
-            if !valued && !continues && !open.contains(&plain_indent) && indent == plain_indent {
-                if key.is_some() {
-                    let words = NO_MAPPING;
-                    let line = started + 1;
-                    return Some(Mistake { line, column: plain_indent + 1, words, told_line: at + 1 });
+            if !plain.valued && !continues {
+                // The first line of a block is not yet known to be a key: the text goes on into the next lines.
+                let is_first = !self.open.contains(&plain.indent) && indent == plain.indent;
+                if is_first && key.is_none() {
+                    return None;
                 }
-                continue;
-            }
-            if !valued && !continues {
-                let words = NO_COLON;
-                return Some(Mistake {
-                    line: started + 1,
-                    column: plain_indent + 1,
-                    words,
-                    told_line: at + 1,
-                });
+                let words = if is_first { NO_MAPPING } else { NO_COLON };
+                let (line, column) = (plain.started + 1, plain.indent + 1);
+                return Some(Mistake { line, column, words, told_line });
             }
         }
-        if key.is_some() && !open.contains(&content_column) {
-            open.push(content_column);
+        self.take(at, indent, column, content, is_entry, key);
+        None
+    }
+
+    /// Notes what a line without a mistake begins.
+    fn take(
+        &mut self,
+        at: usize,
+        indent: usize,
+        column: usize,
+        content: &str,
+        is_entry: bool,
+        key: Option<usize>,
+    ) {
+        if key.is_some() && !self.open.contains(&column) {
+            self.open.push(column);
         }
         let value = key.map(|end| content[end + 1..].trim_start());
         if value.is_some_and(|value| value.starts_with(['|', '>'])) {
-            block_indent = Some(indent);
-            plain = None;
-            continue;
+            self.block = Some(indent);
+            self.plain = None;
+            return;
         }
-        plain = match value {
-            Some(value) if is_plain(value) => Some((content_column, at, true)),
+        let plain = |indent: usize, valued: bool| Some(Plain { indent, started: at, valued });
+        self.plain = match value {
+            Some(value) if is_plain(value) => plain(column, true),
             Some(_) => None,
-            None if is_entry && is_plain(content) => Some((indent, at, true)),
-            None if is_plain(content) && plain.is_none_or(|(plain_indent, _, _)| indent <= plain_indent) => {
-                Some((content_column, at, false))
+            None if is_entry && is_plain(content) => plain(indent, true),
+            None if is_plain(content) && self.plain.is_none_or(|own| indent <= own.indent) => {
+                plain(column, false)
             }
-            None => plain,
+            None => self.plain,
         };
-    }
-    match plain {
-        Some((indent, started, false)) if lines.len() > 1 => {
-            let words = NO_COLON;
-            Some(Mistake { line: started + 1, column: indent + 1, words, told_line: lines.len() + 1 })
-        }
-        _ => None,
     }
 }
 

@@ -57,6 +57,9 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
         match builder::fetch(&api, &choice, &target, JSON, false).await {
             Ok(answer) => {
                 for object in builder::items(&answer) {
+                    if !told.is_empty() && !as_json {
+                        invocation.context.out("\n");
+                    }
                     told.push(tell(invocation, &api, &target, &object, as_json).await);
                 }
             }

@@ -139,6 +139,11 @@ fn waiting_for(facts: &Facts<'_>, container: &Container<'_>, waiting: &Value) ->
             let event = facts.event_with("Failed", "Failed to pull image");
             let words = format!("{message} {}", event.map(|own| own.text(&["message"])).unwrap_or_default());
             let has_secrets = !facts.object.items(&["spec", "imagePullSecrets"]).is_empty();
+            let shown = if event.is_some() {
+                format!("{} {name:?} waits: {reason}", container.kind())
+            } else {
+                shown
+            };
             let mut diagnosis = images::pull(name, image, &words, has_secrets).seen(shown);
             if let Some(event) = event {
                 diagnosis = diagnosis.seen(facts.said(event));

@@ -4,7 +4,7 @@ use super::Diagnosis;
 
 /// Words, and what they stand for.
 const SIGNS: [(&str, Trouble); 22] = [
-    ("429", Trouble::Limit),
+    ("429 Too Many Requests", Trouble::Limit),
     ("toomanyrequests", Trouble::Limit),
     ("pull access denied", Trouble::Denied),
     ("401 Unauthorized", Trouble::Denied),

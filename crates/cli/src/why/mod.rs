@@ -131,13 +131,17 @@ impl Diagnosis {
     }
 }
 
-/// One line, not too long.
+/// One line, not too long. The middle is left out: long messages of runtimes and registries end with the cause.
 fn cut(line: &str) -> String {
-    let line = line.replace(['\n', '\r', '\t'], " ");
-    match line.char_indices().nth(LINE_MAX) {
-        Some((at, _)) => format!("{}…", &line[..at]),
-        None => line,
+    let chars: Vec<char> =
+        line.chars().map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c }).collect();
+    if chars.len() <= LINE_MAX {
+        return chars.into_iter().collect();
     }
+    let (first, last) = (LINE_MAX / 3, LINE_MAX - LINE_MAX / 3);
+    let begin: String = chars[..first].iter().collect();
+    let end: String = chars[chars.len() - last..].iter().collect();
+    format!("{begin}…{end}")
 }
 
 /// Why an object is as it is; at least one diagnosis.

@@ -86,161 +86,70 @@ fn check(rows: Vec<Row<'_>>) {
     }
 }
 
+/// What the scheduler says, a part of the cause, a part of the remedy.
+const PENDING: &[(&str, &str, &str)] = &[
+    ("1 Insufficient memory", "as much memory free", "lower resources.requests.memory"),
+    ("1 Insufficient cpu", "as much CPU free", "resources.requests.cpu"),
+    ("1 Insufficient nvidia.com/gpu", "as much free as it requests", "lower resources.requests"),
+    ("1 node(s) had untolerated taint {a: b}", "taints that it does not tolerate", "spec.tolerations"),
+    ("1 node(s) didn't match Pod's node affinity/selector", "labels that it wants", "carob label node"),
+    ("1 node(s) didn't have free ports for the requested pod ports", "hostPort is taken", "another hostPort"),
+    ("1 node(s) were unschedulable", "cordoned", "carob uncordon"),
+    ("1 node(s) had untolerated taint(s) node.kubernetes.io/not-ready", "not ready", "carob why nodes"),
+    ("persistentvolumeclaim \"data\" not found", "PersistentVolumeClaim", "carob get pvc"),
+    ("pod has unbound immediate PersistentVolumeClaims", "not bound", "carob get pvc"),
+    ("no nodes available to schedule pods", "no node at all", "carob status"),
+];
+
 #[test]
 fn pending_pods() {
-    let case = |words: &str| {
-        pending(&format!(
-            "0/1 nodes are available: {words}. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
-        ))
-    };
+    for (words, cause, remedy) in PENDING {
+        let object = pending(&format!("0/1 nodes are available: {words}. preemption: not helpful."));
+        check(vec![(words, object, vec![], &[], cause, remedy)]);
+    }
+    let gates = json!({"schedulingGates": [{"name": "g"}]});
+    let condition = json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]);
+    let gated = merge(pending(""), json!({"spec": gates, "status": {"conditions": condition}}));
+    let told = vec![event("FailedScheduling", "0/1 nodes are available: 1 Insufficient cpu.")];
     check(vec![
-        (
-            "memory",
-            case("1 Insufficient memory"),
-            vec![],
-            &[],
-            "as much memory free",
-            "lower resources.requests.memory",
-        ),
-        ("cpu", case("1 Insufficient cpu"), vec![], &[], "as much CPU free", "resources.requests.cpu"),
-        (
-            "device",
-            case("1 Insufficient nvidia.com/gpu"),
-            vec![],
-            &[],
-            "as much free as it requests",
-            "lower resources.requests",
-        ),
-        (
-            "taint",
-            case("1 node(s) had untolerated taint {key: value}"),
-            vec![],
-            &[],
-            "taints that it does not tolerate",
-            "spec.tolerations",
-        ),
-        (
-            "selector",
-            case("1 node(s) didn't match Pod's node affinity/selector"),
-            vec![],
-            &[],
-            "labels that it wants",
-            "carob label node",
-        ),
-        (
-            "volume",
-            pending("persistentvolumeclaim \"data\" not found"),
-            vec![],
-            &[],
-            "PersistentVolumeClaim",
-            "carob get pvc",
-        ),
-        (
-            "unbound",
-            pending("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."),
-            vec![],
-            &[],
-            "not bound",
-            "carob get pvc",
-        ),
-        (
-            "ports",
-            case("1 node(s) didn't have free ports for the requested pod ports"),
-            vec![],
-            &[],
-            "hostPort is taken",
-            "another hostPort",
-        ),
-        ("cordoned", case("1 node(s) were unschedulable"), vec![], &[], "cordoned", "carob uncordon"),
-        (
-            "not ready",
-            case("1 node(s) had untolerated taint(s) node.kubernetes.io/not-ready"),
-            vec![],
-            &[],
-            "not ready",
-            "carob why nodes",
-        ),
-        (
-            "none",
-            pending("no nodes available to schedule pods"),
-            vec![],
-            &[],
-            "no node at all",
-            "carob status",
-        ),
         ("nobody", pending(""), vec![], &[], "no scheduler has looked", "carob status"),
-        (
-            "event",
-            pending(""),
-            vec![event("FailedScheduling", "0/1 nodes are available: 1 Insufficient cpu.")],
-            &[],
-            "CPU",
-            "cpu",
-        ),
-        (
-            "gate",
-            merge(
-                pending(""),
-                json!({"spec": {"schedulingGates": [{"name": "g"}]}, "status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]}}),
-            ),
-            vec![],
-            &[],
-            "scheduling gates",
-            "schedulingGates",
-        ),
+        ("event", pending(""), told, &[], "CPU", "cpu"),
+        ("gate", gated, vec![], &[], "scheduling gates", "schedulingGates"),
     ]);
 }
 
+/// Exit code, reason, log, a part of the cause, a part of the remedy.
+const CRASHES: &[(i64, &str, &[&str], &str, &str)] = &[
+    (1, "Error", &["could not bind to address 0.0.0.0:80"], "(1: a general error", "port of its own"),
+    (1, "Error", &["boom"], "(1: a general error", "carob logs web -c web --previous"),
+    (0, "Completed", &[], "ends at once with 0", "sleep"),
+    (126, "Error", &[], "cannot be executed", "command and args"),
+    (127, "Error", &["sh: nosuch: not found"], "not found (127)", "command and args"),
+    (137, "Error", &[], "SIGKILL", "terminationGracePeriodSeconds"),
+    (137, "OOMKilled", &[], "more memory than its limit", "resources.limits.memory"),
+    (139, "Error", &[], "SIGSEGV", "logs"),
+    (143, "Error", &[], "SIGTERM", "logs"),
+];
+
 #[test]
-fn containers_that_end() {
+fn containers_that_end_again_and_again() {
+    for (code, reason, log, cause, remedy) in CRASHES {
+        check(vec![(reason, crashing(*code, reason), vec![], log, cause, remedy)]);
+    }
     let killed = event("Killing", "Container web failed liveness probe, will be restarted");
     let unhealthy = event("Unhealthy", "Liveness probe failed: HTTP probe failed with statuscode: 404");
-    let probed = merge(
-        crashing(137, "Error"),
-        json!({"spec": {"containers": [{"name": "web", "livenessProbe": {"httpGet": {"path": "/not/exist", "port": 8080}}}]}}),
-    );
+    let probe = json!([{"name": "web", "livenessProbe": {"httpGet": {"path": "/not/exist", "port": 8080}}}]);
+    let probed = merge(crashing(137, "Error"), json!({"spec": {"containers": probe}}));
+    let refused = pod(json!({
+        "restartCount": 1,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {
+            "exitCode": 128, "reason": "StartError",
+            "message": "exec: \"nosuch\": executable file not found in $PATH",
+        }},
+    }));
     let done = pod(json!({"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}));
-    let never = |code: i64, reason: &str| {
-        let own = pod(json!({"state": {"terminated": {"exitCode": code, "reason": reason}}}));
-        merge(own, json!({"spec": {"restartPolicy": "Never"}, "status": {"phase": "Failed"}}))
-    };
     check(vec![
-        (
-            "1",
-            crashing(1, "Error"),
-            vec![],
-            &["could not bind to address 0.0.0.0:80"],
-            "(1: a general error",
-            "port of its own",
-        ),
-        (
-            "log",
-            crashing(1, "Error"),
-            vec![],
-            &["boom"],
-            "(1: a general error",
-            "carob logs web -c web --previous",
-        ),
-        ("0", crashing(0, "Completed"), vec![], &[], "ends at once with 0", "sleep"),
-        ("126", crashing(126, "Error"), vec![], &[], "cannot be executed", "command and args"),
-        (
-            "127",
-            crashing(127, "Error"),
-            vec![],
-            &["sh: nosuch: not found"],
-            "not found (127)",
-            "command and args",
-        ),
-        ("137", crashing(137, "Error"), vec![], &[], "SIGKILL", "terminationGracePeriodSeconds"),
-        (
-            "memory",
-            crashing(137, "OOMKilled"),
-            vec![],
-            &[],
-            "more memory than its limit",
-            "resources.limits.memory",
-        ),
-        ("143", crashing(143, "Error"), vec![], &[], "SIGTERM", "logs"),
         (
             "liveness",
             probed,
@@ -249,170 +158,113 @@ fn containers_that_end() {
             "liveness probe fails (4 restarts)",
             "correct the probe",
         ),
-        (
-            "start",
-            merge(
-                crashing(128, "StartError"),
-                json!({"status": {"containerStatuses": [{"name": "web", "restartCount": 1, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 128, "reason": "StartError", "message": "exec: \"nosuch\": executable file not found in $PATH"}}}]}}),
-            ),
-            vec![],
-            &[],
-            "command is not in the image",
-            "command and args",
-        ),
+        ("start", refused, vec![], &[], "command is not in the image", "command and args"),
         ("again", done, vec![], &[], "restartPolicy is Always", "sleep"),
-        (
-            "never",
-            never(3, "Error"),
-            vec![],
-            &["bad"],
-            "its own code 3; it is not started again",
-            "carob logs",
-        ),
-        ("never, memory", never(137, "OOMKilled"), vec![], &[], "more memory than its limit", "memory"),
-        (
-            "evicted",
-            merge(never(137, "Error"), json!({"status": {"reason": "Evicted", "message": "low on memory"}})),
-            vec![],
-            &[],
-            "Evicted",
-            "requests",
-        ),
-        (
-            "deadline",
-            merge(never(137, "Error"), json!({"status": {"reason": "DeadlineExceeded"}})),
-            vec![],
-            &[],
-            "activeDeadlineSeconds",
-            "raise",
-        ),
-        (
-            "completed",
-            merge(never(0, "Completed"), json!({"status": {"phase": "Succeeded"}})),
-            vec![],
-            &[],
-            "Completed: all containers",
-            "",
-        ),
+    ]);
+}
+
+/// Phase, the Pod's reason, exit code, the container's reason, a part of the cause, a part of the remedy.
+const ENDS: &[(&str, &str, i64, &str, &str, &str)] = &[
+    ("Failed", "", 3, "Error", "its own code 3; it is not started again", "carob logs"),
+    ("Failed", "", 137, "OOMKilled", "more memory than its limit", "memory"),
+    ("Failed", "Evicted", 137, "Error", "Evicted", "requests"),
+    ("Failed", "DeadlineExceeded", 137, "Error", "activeDeadlineSeconds", "raise"),
+    ("Failed", "OutOfcpu", 137, "Error", "had not as much free", "lower"),
+    ("Failed", "NodeAffinity", 137, "Error", "could not keep it", "create it again"),
+    ("Succeeded", "", 0, "Completed", "Completed: all containers", ""),
+];
+
+#[test]
+fn pods_that_ended() {
+    for (phase, why, code, reason, cause, remedy) in ENDS {
+        let own = pod(json!({"state": {"terminated": {"exitCode": code, "reason": reason}}}));
+        let end = json!({"spec": {"restartPolicy": "Never"}, "status": {"phase": phase, "reason": why}});
+        check(vec![(why, merge(own, end), vec![], &[], cause, remedy)]);
+    }
+}
+
+/// The registry's words, a part of the cause, a part of the remedy.
+const PULLS: &[(&str, &str, &str)] = &[
+    ("docker.io/library/x:latest: not found", "no image of this name", "correct the name"),
+    ("pull access denied, repository does not exist", "wants credentials", "imagePullSecrets"),
+    ("dial tcp: lookup nosuch.example: no such host", "cannot be reached", "DNS"),
+    ("dial tcp 127.0.0.1:1: connect: connection refused", "cannot be reached", "carob image import"),
+    ("tls: x509: certificate signed by unknown authority", "certificate is not trusted", "registries.yaml"),
+    ("429 Too Many Requests", "lets nobody in as often", "mirror"),
+];
+
+/// The reason and message of a container's waiting, a part of the cause, a part of the remedy.
+const WAITS: &[(&str, &str, &str, &str)] = &[
+    ("ErrImageNeverPull", "", "forbids to pull", "carob image pull"),
+    ("InvalidImageName", "", "names no image", "NAME:TAG"),
+    (
+        "CreateContainerConfigError",
+        "configmap \"conf\" not found",
+        "ConfigMap \"conf\"",
+        "create configmap conf",
+    ),
+    (
+        "CreateContainerConfigError",
+        "secret \"hush\" not found",
+        "Secret \"hush\"",
+        "create secret generic hush",
+    ),
+    (
+        "CreateContainerConfigError",
+        "couldn't find key colour in ConfigMap default/conf",
+        "the key \"colour\", which the ConfigMap",
+        "add the key",
+    ),
+    (
+        "CreateContainerConfigError",
+        "container has runAsNonRoot and image will run as root",
+        "may not run as root",
+        "runAsUser",
+    ),
+];
+
+#[test]
+fn containers_that_do_not_start() {
+    let back_off = || waiting("ImagePullBackOff", "Back-off pulling image \"x\"");
+    let failed = |words: &str| vec![event("Failed", &format!("Failed to pull image \"x\": {words}"))];
+    for (words, cause, remedy) in PULLS {
+        check(vec![(words, back_off(), failed(words), &[], cause, remedy)]);
+    }
+    let with_secret = merge(back_off(), json!({"spec": {"imagePullSecrets": [{"name": "s"}]}}));
+    let refused = failed("401 Unauthorized");
+    check(vec![("refused", with_secret, refused, &[], "refuses the credentials", "Secrets")]);
+    for (reason, message, cause, remedy) in WAITS {
+        check(vec![(message, waiting(reason, message), vec![], &[], cause, remedy)]);
+    }
+    let creating = || waiting("ContainerCreating", "");
+    let mount = "MountVolume.SetUp failed for volume \"conf\" : configmap \"conf\" not found";
+    let mount = vec![event("FailedMount", mount)];
+    let sandbox = vec![event("FailedCreatePodSandBox", "cannot listen on hostPort 80")];
+    let pulling = vec![event("Pulling", "Pulling image")];
+    check(vec![
+        ("mount", creating(), mount, &[], "ConfigMap that a volume shows", "optional"),
+        ("sandbox", creating(), sandbox, &[], "network", "hostPort"),
+        ("pulling", creating(), pulling, &[], "being pulled", "wait"),
     ]);
 }
 
 #[test]
-fn containers_that_do_not_start() {
-    let pulled = |words: &str| vec![event("Failed", &format!("Failed to pull image \"x\": {words}"))];
-    let back_off = || waiting("ImagePullBackOff", "Back-off pulling image \"x\"");
-    let init = json!({
-        "spec": {"initContainers": [{"name": "wait", "image": "busybox"}]},
-        "status": {"phase": "Pending", "initContainerStatuses": [{"name": "wait", "state": {"running": {"startedAt": "2026-01-02T03:00:00Z"}}}]},
-    });
-    let init_failed = json!({
-        "spec": {"initContainers": [{"name": "wait", "image": "busybox"}]},
-        "status": {"initContainerStatuses": [{"name": "wait", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}]},
-    });
-    let creating = || waiting("ContainerCreating", "");
+fn init_containers() {
+    let with_init = |status: Value| {
+        let init = json!({"initContainers": [{"name": "wait", "image": "busybox"}]});
+        let status = json!({"initContainerStatuses": [merge(json!({"name": "wait"}), status)]});
+        merge(waiting("PodInitializing", ""), json!({"spec": init, "status": status}))
+    };
+    let running = with_init(json!({"state": {"running": {"startedAt": "2026-01-02T03:00:00Z"}}}));
+    let failing = with_init(json!({
+        "restartCount": 2,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}},
+    }));
+    let (wait, again) = ("init container \"wait\", which runs", "init container \"wait\" ends again");
     check(vec![
-        (
-            "name",
-            back_off(),
-            pulled("docker.io/library/x:latest: not found"),
-            &[],
-            "no image of this name",
-            "correct the name",
-        ),
-        (
-            "private",
-            back_off(),
-            pulled("pull access denied, repository does not exist or may require authorization"),
-            &[],
-            "wants credentials",
-            "imagePullSecrets",
-        ),
-        (
-            "refused",
-            merge(back_off(), json!({"spec": {"imagePullSecrets": [{"name": "s"}]}})),
-            pulled("401 Unauthorized"),
-            &[],
-            "refuses the credentials",
-            "Secrets",
-        ),
-        (
-            "unreachable",
-            back_off(),
-            pulled("dial tcp: lookup nosuch.example: no such host"),
-            &[],
-            "cannot be reached",
-            "DNS",
-        ),
-        ("never", waiting("ErrImageNeverPull", ""), vec![], &[], "forbids to pull", "carob image pull"),
-        ("invalid", waiting("InvalidImageName", ""), vec![], &[], "names no image", "NAME:TAG"),
-        (
-            "configmap",
-            waiting("CreateContainerConfigError", "configmap \"conf\" not found"),
-            vec![],
-            &[],
-            "ConfigMap \"conf\"",
-            "carob create configmap conf",
-        ),
-        (
-            "secret",
-            waiting("CreateContainerConfigError", "secret \"hush\" not found"),
-            vec![],
-            &[],
-            "Secret \"hush\"",
-            "carob create secret generic hush",
-        ),
-        (
-            "key",
-            waiting("CreateContainerConfigError", "couldn't find key colour in ConfigMap default/conf"),
-            vec![],
-            &[],
-            "the key \"colour\", which the ConfigMap",
-            "add the key",
-        ),
-        (
-            "root",
-            waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root"),
-            vec![],
-            &[],
-            "may not run as root",
-            "runAsUser",
-        ),
-        (
-            "mount",
-            creating(),
-            vec![event(
-                "FailedMount",
-                "MountVolume.SetUp failed for volume \"conf\" : configmap \"conf\" not found",
-            )],
-            &[],
-            "ConfigMap that a volume shows",
-            "optional",
-        ),
-        (
-            "sandbox",
-            creating(),
-            vec![event("FailedCreatePodSandBox", "cannot listen on hostPort 80")],
-            &[],
-            "network",
-            "hostPort",
-        ),
-        ("pulling", creating(), vec![event("Pulling", "Pulling image")], &[], "being pulled", "wait"),
-        (
-            "init",
-            merge(creating(), init),
-            vec![],
-            &[],
-            "init container \"wait\", which runs",
-            "carob logs web -c wait -f",
-        ),
-        (
-            "init fails",
-            merge(creating(), init_failed),
-            vec![],
-            &[],
-            "init container \"wait\" ends again",
-            "carob logs web -c wait --previous",
-        ),
+        ("runs", running, vec![], &[], wait, "carob logs web -c wait -f"),
+        ("fails", failing, vec![], &[], again, "carob logs web -c wait --previous"),
     ]);
 }
 
