@@ -2,6 +2,7 @@
 //! and requests with them.
 
 pub mod golden;
+pub mod transcript;
 
 use client::Client;
 use http::Method;
@@ -69,6 +70,12 @@ pub fn once(name: &str, text: &str) -> Value {
 /// A Pod that sleeps until it is deleted.
 pub fn sleeper(name: &str) -> Value {
     script(name, "trap 'exit 0' TERM; sleep 100000 & wait")
+}
+
+/// Whether every container of a Pod has ended.
+pub fn every_container_ended(pod: &Pod) -> bool {
+    let mut statuses = pod.status.iter().flat_map(|own| own.container_statuses.iter().flatten());
+    statuses.all(|own| own.state.as_ref().is_some_and(|state| state.terminated.is_some()))
 }
 
 /// The object with these fields added (a JSON merge patch).

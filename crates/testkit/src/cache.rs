@@ -50,3 +50,25 @@ pub fn once(name: &str, make: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyho
     fs::rename(&fresh, &folder).with_context(|| format!("keeping {}", folder.display()))?;
     Ok(folder)
 }
+
+/// A text that holds for one run of the tests: found out by the first process that asks, read by the others.
+pub fn in_this_run(name: &str, find: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<String> {
+    let Some(run) = crate::variable("NEXTEST_RUN_ID") else { return find() };
+    let path = root()?.join(format!("{name}.run"));
+    let known = || {
+        let text = fs::read_to_string(&path).ok()?;
+        text.strip_prefix(&run)?.strip_prefix('\n').map(str::to_owned)
+    };
+    if let Some(text) = known() {
+        return Ok(text);
+    }
+    let _held = lock(name)?;
+    if let Some(text) = known() {
+        return Ok(text);
+    }
+    let text = find()?;
+    let fresh = path.with_extension("partial");
+    fs::write(&fresh, format!("{run}\n{text}")).with_context(|| format!("writing {}", fresh.display()))?;
+    fs::rename(&fresh, &path).with_context(|| format!("keeping {}", path.display()))?;
+    Ok(text)
+}

@@ -44,6 +44,11 @@ impl Kubectl {
         Self { program, kubeconfig: kubeconfig.to_owned(), folder: folder.to_owned() }
     }
 
+    /// The directory it works in.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The same client, in another directory.
     #[must_use]
     pub fn inside(&self, folder: &Path) -> Self {
@@ -56,6 +61,18 @@ impl Kubectl {
         command.args(arguments).current_dir(&self.folder).env("KUBECONFIG", &self.kubeconfig);
         // Its cache of discovery lives as long as the instance.
         command.env("HOME", &self.folder).env("KUBECACHEDIR", self.folder.join(".kube/cache"));
+        command
+    }
+
+    /// A line for the shell, where this client is called `kubectl`.
+    pub fn shell(&self, line: &str) -> Command {
+        let path = std::iter::once(self.folder.as_os_str().to_owned());
+        let rest = crate::variable("PATH").unwrap_or_default();
+        let path = path.chain(std::env::split_paths(&rest).map(Into::into));
+        let path = std::env::join_paths(path).unwrap_or_default();
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).current_dir(&self.folder).env("PATH", path);
+        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", &self.folder).env("TERM", "xterm");
         command
     }
 

@@ -29,7 +29,7 @@ struct Recipe {
 }
 
 /// Changes whenever what is made of the same packages changes.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 const RECIPES: [Recipe; 6] = [
     Recipe {
@@ -73,7 +73,8 @@ const RECIPES: [Recipe; 6] = [
     },
     Recipe {
         names: &["library/redis:latest"],
-        packages: &["redis-tools"],
+        // The server's name is a link into the tools.
+        packages: &["redis-tools", "redis-server"],
         bash: true,
         files: &[],
         command: &["/usr/bin/redis-server", "--bind", "0.0.0.0", "--protected-mode", "no"],

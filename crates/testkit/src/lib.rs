@@ -31,3 +31,8 @@ pub fn require_root() {
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.is_empty())
 }
+
+/// Whether a variable of the environment is set and not empty: a switch for whoever runs the tests.
+pub fn is_set(name: &str) -> bool {
+    variable(name).is_some()
+}

@@ -25,6 +25,12 @@ const UNWANTED: [&str; 7] =
 
 /// The packages and the libraries that they need, with versions: `name=version`.
 pub fn with_libraries(names: &[&str]) -> anyhow::Result<Vec<String>> {
+    let name = format!("packages-{}", cache::key(&names.join(" ")));
+    let text = cache::in_this_run(&name, || Ok(find_with_libraries(names)?.join(" ")))?;
+    Ok(text.split(' ').map(str::to_owned).collect())
+}
+
+fn find_with_libraries(names: &[&str]) -> anyhow::Result<Vec<String>> {
     let mut known: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut fresh: Vec<String> = known.iter().cloned().collect();
     while !fresh.is_empty() {

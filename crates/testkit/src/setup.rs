@@ -6,10 +6,11 @@ use std::process::Command;
 use crate::command::succeed;
 
 /// A program that tests run, and Debian's package of it.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("/usr/bin/docker-registry", "docker-registry"),
     ("/usr/bin/skopeo", "skopeo"),
     ("/usr/sbin/nft", "nftables"),
+    ("/usr/bin/curl", "curl"),
     ("/usr/bin/tmux", "tmux"),
     ("/usr/bin/cpio", "cpio"),
     ("/usr/bin/strip", "binutils"),

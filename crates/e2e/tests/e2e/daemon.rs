@@ -153,11 +153,20 @@ async fn a_killed_pod_process_is_an_end_with_137() {
     let client = carob.client();
     create(&client, &sleeper("victim")).await;
     wait::ready(&client, "victim").await;
+    let inside = testkit::leftovers::processes_in(&format!("/carob-{}/kubepods", carob.id()));
     let shims = testkit::leftovers::processes_in(&format!("/carob-{}/shims", carob.id()));
-    assert_eq!(shims.len(), 1, "one small process for each Pod: {shims:?}");
-    let pid = rustix::process::Pid::from_raw(shims[0]).expect("a process id");
+    // Others are prepared for Pods to come: the Pod's own is the parent of its container.
+    let parents: Vec<i32> = inside.into_iter().filter_map(parent).filter(|pid| shims.contains(pid)).collect();
+    assert_eq!(parents.len(), 1, "one small process for each Pod: {parents:?} of {shims:?}");
+    let pid = rustix::process::Pid::from_raw(parents[0]).expect("a process id");
     rustix::process::kill_process(pid, Signal::KILL).expect("killed");
     let restarted = |pod: &Pod| e2e::restarts(pod) >= 1 && wait::condition(pod, "Ready") == "True";
     let pod = wait::pod(&client, "victim", "restarted in a new sandbox", restarted).await;
     assert_eq!(e2e::ended(&pod, "main").map(|(code, _)| code), Some(137));
+}
+
+/// The process that started another one.
+fn parent(pid: i32) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }

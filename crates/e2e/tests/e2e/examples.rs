@@ -27,9 +27,13 @@ async fn every_example_runs() {
     let kubectl = carob.kubectl();
     let files = examples();
     assert!(!files.is_empty(), "examples/ holds manifests");
+    let mut deleted = std::collections::HashSet::new();
     for file in files {
         let name = file.display().to_string();
         let text = std::fs::read_to_string(&file).expect("a manifest");
+        for pod in deleted.iter().filter(|pod: &&String| text.contains(&format!("  name: {pod}\n"))) {
+            wait::gone::<Pod>(&client, Some("default"), pod).await;
+        }
         let answer = kubectl.run(&["apply", "-f", &name]);
         assert_eq!((answer.code, answer.stderr.as_str()), (0, ""), "{name}");
         let objects = kubectl.succeed(&["get", "-f", &name, "-o", "name"]);
@@ -41,8 +45,12 @@ async fn every_example_runs() {
                 Some(phase) => drop(wait::phase(&client, pod, phase).await),
                 None => drop(wait::ready(&client, pod).await),
             }
+            deleted.insert(pod.to_owned());
         }
-        kubectl.succeed(&["delete", "-f", &name, "--grace-period=1"]);
+        kubectl.succeed(&["delete", "-f", &name, "--grace-period=1", "--wait=false"]);
+    }
+    for pod in deleted {
+        wait::gone::<Pod>(&client, Some("default"), &pod).await;
     }
 }
 

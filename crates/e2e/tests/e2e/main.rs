@@ -12,5 +12,6 @@ mod network;
 mod objects;
 mod static_pods;
 mod streams;
+mod transcripts;
 mod virtual_machine;
 mod why;
