@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use model::Status;
 
 /// How long anything may take.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two attempts to reach a server that is starting again: there is nothing to listen to yet.
 const RECONNECT: Duration = Duration::from_millis(100);
 
