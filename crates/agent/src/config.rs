@@ -34,6 +34,8 @@ pub struct KubeletConfig {
     pub container_log_max_bytes: u64,
     /// Log files kept per container.
     pub container_log_max_files: usize,
+    /// How often logs are measured.
+    pub container_log_monitor_interval: Duration,
     /// Disk use in percent that starts image collection.
     pub image_gc_high_percent: u8,
     /// Disk use in percent that image collection aims at.
@@ -73,6 +75,7 @@ impl Default for KubeletConfig {
             max_parallel_image_pulls: 0,
             container_log_max_bytes: 10 << 20,
             container_log_max_files: 5,
+            container_log_monitor_interval: Duration::from_secs(10),
             image_gc_high_percent: 85,
             image_gc_low_percent: 80,
             image_gc_free_bytes: Some(2 * DISK_CAP_BYTES),
@@ -159,8 +162,19 @@ const FIELDS: &[(&str, Setter)] = &[
         number(value).map(|value| config.max_parallel_image_pulls = value)
     }),
     ("containerLogMaxSize", |config, value| bytes(value).map(|value| config.container_log_max_bytes = value)),
-    ("containerLogMaxFiles", |config, value| {
-        number(value).map(|value| config.container_log_max_files = value)
+    ("containerLogMaxFiles", |config, value| match number(value)? {
+        0 | 1 => Err("it must be greater than 1".into()),
+        count => {
+            config.container_log_max_files = count;
+            Ok(())
+        }
+    }),
+    ("containerLogMonitorInterval", |config, value| match duration(value)? {
+        short if short < Duration::from_secs(3) => Err("it must be at least 3s".into()),
+        interval => {
+            config.container_log_monitor_interval = interval;
+            Ok(())
+        }
     }),
     ("imageGCHighThresholdPercent", |config, value| {
         config.image_gc_free_bytes = None;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use cri::ErrorKind;
 use cri::image::{AuthConfig, Image, ImageService};
-use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, Secret};
 use parking_lot::Mutex;
 use podlogic::back_off::BackOff;
 use podlogic::container_status::StartFailure;
-use podlogic::pod;
 use podlogic::pull::{self, PullVerdict};
+use podlogic::{keyring, pod};
 use stdx::clock::Clock;
 use stdx::duration::format_go;
 use tokio::sync::Semaphore;
@@ -78,13 +78,14 @@ impl Puller {
         }
     }
 
-    /// Makes sure that a container's image is there; returns it. `credentials` are tried in order.
+    /// Makes sure that a container's image is there; returns it. Those of the secrets' credentials that are for its
+    /// registry are tried in order.
     pub async fn ensure(
         &self,
         pod: &Pod,
         container: &Container,
         object: &ObjectReference,
-        credentials: &[AuthConfig],
+        secrets: &[Secret],
     ) -> Result<Image, PullFailure> {
         let wanted = container.image.as_deref().unwrap_or_default();
         let reference = pull::reference(wanted).map_err(|message| {
@@ -113,7 +114,7 @@ impl Puller {
             }
             PullVerdict::Pull => {}
         }
-        self.pull(pod, wanted, &reference, object, credentials).await
+        self.pull(pod, wanted, &reference, object, &keyring::lookup(secrets, &reference)).await
     }
 
     async fn pull(
@@ -151,8 +152,7 @@ impl Puller {
                 self.recorder.normal(object.clone(), "Pulled", message);
                 Ok(image)
             }
-            Err(error) => {
-                let text = as_rpc(&error);
+            Err(text) => {
                 let event = format!("Failed to pull image {wanted:?}: {text}");
                 self.recorder.warning(object.clone(), "Failed", event);
                 let now = self.clock.now();
@@ -164,26 +164,41 @@ impl Puller {
         }
     }
 
+    /// Pulls with each of the credentials until one is good; without any, anonymously. An error is text as gRPC would
+    /// have carried it; several are listed.
     async fn pull_with_any(
         &self,
         reference: &str,
         credentials: &[AuthConfig],
-    ) -> Result<(Image, u64), cri::Error> {
+    ) -> Result<(Image, u64), String> {
         let anonymous = std::iter::once(None).filter(|_| credentials.is_empty());
-        let mut last = cri::Error::unknown("no credentials");
+        let mut errors: Vec<String> = Vec::new();
         for credential in credentials.iter().map(Some).chain(anonymous) {
-            match self.images.pull_image(reference, credential, None).await {
-                Ok(pulled) => {
-                    let image = self.images.image_status(&pulled.image_id).await?;
-                    let image = image.ok_or_else(|| {
-                        cri::Error::not_found(format!("image {reference:?} is gone right after its pull"))
-                    })?;
-                    return Ok((image, pulled.size_bytes));
+            match self.pull_once(reference, credential).await {
+                Ok(pulled) => return Ok(pulled),
+                Err(error) => {
+                    let text = as_rpc(&error);
+                    if !errors.contains(&text) {
+                        errors.push(text);
+                    }
                 }
-                Err(error) => last = error,
             }
         }
-        Err(last)
+        Err(match errors.len() {
+            1 => errors.remove(0),
+            _ => format!("[{}]", errors.join(", ")),
+        })
+    }
+
+    async fn pull_once(
+        &self,
+        reference: &str,
+        credential: Option<&AuthConfig>,
+    ) -> Result<(Image, u64), cri::Error> {
+        let pulled = self.images.pull_image(reference, credential, None).await?;
+        let image = self.images.image_status(&pulled.image_id).await?;
+        let gone = || cri::Error::not_found(format!("image {reference:?} is gone right after its pull"));
+        Ok((image.ok_or_else(gone)?, pulled.size_bytes))
     }
 
     /// Forgets a Pod's back-off.
@@ -193,50 +208,27 @@ impl Puller {
     }
 }
 
-/// Credentials of a Pod's `imagePullSecrets` for registries.
-pub async fn credentials(shared: &crate::shared::Shared, pod: &Pod) -> Vec<AuthConfig> {
-    let mut found = Vec::new();
-    for reference in pod::spec(pod).image_pull_secrets.iter().flatten() {
+/// A Pod's `imagePullSecrets`, as far as they are there.
+pub async fn pull_secrets(shared: &crate::shared::Shared, pod: &Pod) -> Vec<Secret> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    // The API takes entries without a name; they mean nothing.
+    let named = pod::spec(pod).image_pull_secrets.iter().flatten().filter(|own| !own.name.is_empty());
+    for reference in named {
         match shared.objects.secret(pod::namespace(pod), &reference.name).await {
-            Ok(secret) => found.extend(parse_secret(&secret)),
+            Ok(secret) => found.push(secret),
             Err(status) => {
-                let message = format!(
-                    "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
-                    reference.name
-                );
                 tracing::warn!(secret = reference.name, error = status.message, "image pull secret");
-                shared.recorder.warning(
-                    crate::api::pod_reference(pod),
-                    "FailedToRetrieveImagePullSecret",
-                    message,
-                );
+                missing.push(reference.name.as_str());
             }
         }
     }
+    if !missing.is_empty() {
+        let message = format!(
+            "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+            missing.join(", ")
+        );
+        let object = crate::api::pod_reference(pod);
+        shared.recorder.warning(object, "FailedToRetrieveImagePullSecret", message);
+    }
     found
-}
-
-/// Reads `.dockerconfigjson` (or the older `.dockercfg`).
-fn parse_secret(secret: &k8s_openapi::api::core::v1::Secret) -> Vec<AuthConfig> {
-    let data = secret.data.as_ref();
-    let entry = |key: &str| data.and_then(|data| data.get(key)).map(|bytes| bytes.0.as_slice());
-    let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).ok();
-    let servers = match (entry(".dockerconfigjson").and_then(json), entry(".dockercfg").and_then(json)) {
-        (Some(config), _) => config["auths"].clone(),
-        (None, Some(config)) => config,
-        (None, None) => return Vec::new(),
-    };
-    let text = |value: &serde_json::Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    let servers = servers.as_object().cloned().unwrap_or_default();
-    servers
-        .iter()
-        .map(|(server, auth)| AuthConfig {
-            username: text(auth, "username"),
-            password: text(auth, "password"),
-            auth: text(auth, "auth"),
-            server_address: server.clone(),
-            identity_token: text(auth, "identitytoken"),
-            registry_token: text(auth, "registrytoken"),
-        })
-        .collect()
 }

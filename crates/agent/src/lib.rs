@@ -23,6 +23,7 @@ pub mod objects;
 pub mod observe;
 pub mod options;
 pub mod probes;
+pub mod rotation;
 pub mod seams;
 pub mod shared;
 pub mod source;

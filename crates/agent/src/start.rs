@@ -2,7 +2,7 @@
 
 use cri::runtime::Mount;
 use cri::sandbox::PodSandboxConfig;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use podlogic::actions::KillReason;
 use podlogic::container_config::{ContainerInput, container_config};
 use podlogic::container_status::StartFailure;
@@ -33,8 +33,8 @@ pub struct StartContext<'a> {
     pub pod_ips: &'a [String],
     /// Its volumes.
     pub volumes: &'a PreparedVolumes,
-    /// Credentials for registries.
-    pub credentials: &'a [cri::image::AuthConfig],
+    /// Its secrets for registries.
+    pub pull_secrets: &'a [Secret],
 }
 
 /// Why a container was not started.
@@ -60,7 +60,7 @@ impl StartContext<'_> {
         let object = container_reference(pod, kind, &container.name);
         let warn = |message: String| shared.recorder.warning(object.clone(), "Failed", message);
 
-        let ensure = shared.puller.ensure(pod, container, &object, self.credentials);
+        let ensure = shared.puller.ensure(pod, container, &object, self.pull_secrets);
         let image = tokio::select! {
             image = ensure => image,
             () = self.ending() => return Err(failed("ContainerCreating", "")),

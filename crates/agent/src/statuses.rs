@@ -60,6 +60,11 @@ impl Statuses {
         self.entries.lock().get(uid).map(|entry| Arc::clone(&entry.desired))
     }
 
+    /// Whether an object was seen that a Pod's status is written to.
+    pub fn has_object(&self, uid: &str) -> bool {
+        self.entries.lock().get(uid).is_some_and(|entry| entry.pod.metadata.uid.is_some())
+    }
+
     /// Tells of every change (a counter).
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

@@ -1,6 +1,6 @@
 //! One step of a living Pod: observe, report, decide, act, report again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cri::runtime::ContainerState;
@@ -29,6 +29,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const QUICK_STEPS_MAX: u32 = 32;
 /// Pause after which a failed pull shows as back-off.
 const PULL_SETTLES: Duration = Duration::from_secs(5);
+/// How long a container's end shows before its waiting for the next start does.
+const END_SHOWS: Duration = Duration::from_secs(1);
 
 /// What a worker remembers between steps.
 #[derive(Debug, Default)]
@@ -37,6 +39,8 @@ pub struct PodState {
     pub sandbox_ids: Vec<String>,
     /// Why containers could not be started, by name.
     pub failures: BTreeMap<String, StartFailure>,
+    /// Containers that ended just now and have to wait: their end is what shows.
+    pub just_ended: BTreeSet<String>,
     /// Pauses between restarts.
     pub back_off: BackOff,
     /// The Pod failed as a whole: (reason, message).
@@ -86,8 +90,9 @@ impl Step<'_> {
     /// Makes the status of what is observed and hands it to the writer.
     pub fn report(&mut self, observed: &Observed, is_terminal: bool) -> PodStatus {
         let uid = pod::uid(self.pod);
-        let old = self.shared.statuses.get(uid);
-        let old = old.or_else(|| self.pod.status.clone().map(Arc::new)).unwrap_or_default();
+        let mirror = self.mailbox.inbox.lock().mirror.clone();
+        let target = if pod::is_static(self.pod) { mirror } else { Some(Arc::clone(self.pod)) };
+        let old = self.last_status(target.as_deref());
         let verdicts = self.mailbox.verdicts.lock().clone();
         let status = generate_status(&StatusInput {
             pod: self.pod,
@@ -107,10 +112,20 @@ impl Step<'_> {
         }
         let ending = is_terminal || self.mailbox.must_end() || is_final(&status);
         self.state.probes.reconcile(self.shared, self.mailbox, self.pod, &status, ending);
-        let mirror = self.mailbox.inbox.lock().mirror.clone();
-        let target = if pod::is_static(self.pod) { mirror } else { Some(Arc::clone(self.pod)) };
         self.shared.statuses.set(uid, target.as_ref(), written);
         status
+    }
+
+    /// What the Pod's status was: as decided last, or as the API has it from an earlier agent.
+    fn last_status(&self, target: Option<&Pod>) -> Arc<PodStatus> {
+        let uid = pod::uid(self.pod);
+        let decided = self.shared.statuses.get(uid);
+        if decided.is_some() && self.shared.statuses.has_object(uid) {
+            return decided.unwrap_or_default();
+        }
+        // What was decided before the mirror was seen knew nothing of the past.
+        let reported = target.and_then(|own| own.status.clone()).filter(|own| own.conditions.is_some());
+        reported.map(Arc::new).or(decided).unwrap_or_default()
     }
 
     /// Performs the step.
@@ -171,7 +186,9 @@ impl Step<'_> {
     fn can_go_on(&self, more: &Actions) -> bool {
         let waits = |start: &podlogic::Start| {
             let list = pod::containers_of(self.pod, start.kind);
-            list.get(start.index).is_none_or(|own| self.state.failures.contains_key(&own.name))
+            list.get(start.index).is_none_or(|own| {
+                self.state.failures.contains_key(&own.name) || self.state.just_ended.contains(&own.name)
+            })
         };
         !more.kill.is_empty() || more.start.iter().any(|start| !waits(start))
     }
@@ -251,7 +268,7 @@ impl Step<'_> {
             self.report(&observed, false);
         }
         let pod_ips = if pod::is_host_network(self.pod) { self.shared.host_ips.clone() } else { pod_ips };
-        let credentials = crate::images::credentials(self.shared, self.pod).await;
+        let pull_secrets = crate::images::pull_secrets(self.shared, self.pod).await;
         let context = StartContext {
             shared: self.shared,
             mailbox: self.mailbox,
@@ -261,7 +278,7 @@ impl Step<'_> {
             sandbox_config: &config,
             pod_ips: &pod_ips,
             volumes,
-            credentials: &credentials,
+            pull_secrets: &pull_secrets,
         };
         Ok(self.start(&context, actions).await)
     }
@@ -310,12 +327,22 @@ impl Step<'_> {
     /// Starts containers in order; answers when to come back for those that could not be started.
     async fn start(&mut self, context: &StartContext<'_>, actions: &Actions) -> Option<Timestamp> {
         let mut retry_at = None;
+        self.state.just_ended.clear();
         for start in &actions.start {
             if self.mailbox.must_end() {
                 break;
             }
             let list = pod::containers_of(self.pod, start.kind);
             let Some(container) = list.get(start.index) else { continue };
+            let holds_others = start.kind == ContainerKind::Init && !pod::is_sidecar(container);
+            if let Some(shown) = self.end_shows_until(container, context.observed) {
+                self.state.just_ended.insert(container.name.clone());
+                retry_at = earlier(retry_at, Some(shown));
+                if holds_others {
+                    break;
+                }
+                continue;
+            }
             let outcome = match self.check_back_off(start.kind, container, context.observed) {
                 Some(waits) => Err(waits),
                 None => context.start(start.kind, container).await,
@@ -327,7 +354,7 @@ impl Step<'_> {
                 Err(waits) => {
                     retry_at = earlier(retry_at, Some(self.retry_time(&waits)));
                     self.state.failures.insert(container.name.clone(), waits.failure);
-                    if start.kind == ContainerKind::Init && !pod::is_sidecar(container) {
+                    if holds_others {
                         break;
                     }
                 }
@@ -346,6 +373,16 @@ impl Step<'_> {
         now.checked_add(pause).unwrap_or(now)
     }
 
+    /// Until when the end of a container that has to wait shows as its state: whoever watches sees how it ended
+    /// before that it waits.
+    fn end_shows_until(&self, container: &Container, observed: &Observed) -> Option<Timestamp> {
+        let (key, finished) = end_of(container, observed)?;
+        let now = self.shared.now();
+        let until = self.state.back_off.until(&key, finished, now)?;
+        let shown = finished.checked_add(END_SHOWS).ok()?.min(until);
+        (shown > now).then_some(shown)
+    }
+
     /// Whether a container that ended has to wait; notes the attempt otherwise.
     fn check_back_off(
         &mut self,
@@ -353,9 +390,7 @@ impl Step<'_> {
         container: &Container,
         observed: &Observed,
     ) -> Option<NotStarted> {
-        let ended = observed.latest(&container.name).filter(|own| own.state == ContainerState::Exited)?;
-        let finished = Timestamp::from_nanosecond(i128::from(ended.finished_at_ns)).ok()?;
-        let key = format!("{}_{:x}", container.name, labels::container_hash(container));
+        let (key, finished) = end_of(container, observed)?;
         let now = self.shared.now();
         let Some(until) = self.state.back_off.until(&key, finished, now) else {
             self.state.back_off.next(&key, finished, now);
@@ -451,6 +486,13 @@ impl Step<'_> {
             }
         }
     }
+}
+
+/// The back-off's key of a container that ended, and when it did.
+fn end_of(container: &Container, observed: &Observed) -> Option<(String, Timestamp)> {
+    let ended = observed.latest(&container.name).filter(|own| own.state == ContainerState::Exited)?;
+    let finished = Timestamp::from_nanosecond(i128::from(ended.finished_at_ns)).ok()?;
+    Some((format!("{}_{:x}", container.name, labels::container_hash(container)), finished))
 }
 
 /// Whether the phase is final.

@@ -142,4 +142,6 @@ pub trait RootProvider: Send + Sync {
     async fn prepare_root(&self, image: &str, container_id: &str) -> Result<PreparedRoot>;
     /// Removes the writable root again. Idempotent.
     async fn remove_root(&self, container_id: &str) -> Result<()>;
+    /// Removes the roots of all other containers: whoever prepared them died before anything knew of them.
+    async fn retain_roots(&self, container_ids: &[String]) -> Result<()>;
 }

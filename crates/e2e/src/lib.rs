@@ -1,6 +1,7 @@
 //! Tests that need root: real containers, networks and clients. What several of them share: manifests in short form,
 //! and requests with them.
 
+pub mod chaos;
 pub mod golden;
 pub mod transcript;
 

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use crate::auth::{self, Challenge, TokenRequest};
 use crate::digest::Digest;
 use crate::manifest::{DOCKER_LIST, DOCKER_MANIFEST, MANIFEST_BYTES_MAX, OCI_INDEX, OCI_MANIFEST};
-use crate::registries::{Endpoint, Registries};
+use crate::registries::{Credentials, Endpoint, Registries};
 use crate::transport::{Transport, cause};
 
 /// Attempts at one request (for authentication and for busy servers).
@@ -331,13 +331,14 @@ impl Session {
                         return self.fetch_token(index, request, anonymous).await.map(Some);
                     }
                     Challenge::Basic => {
-                        let Some(credentials) = credentials.filter(|found| !found.username.is_empty()) else {
-                            continue;
+                        let usable =
+                            |found: &&Credentials| !found.username.is_empty() && !found.password.is_empty();
+                        let Some(credentials) = credentials.filter(usable) else {
+                            let text = "authorization failed: no basic auth credentials";
+                            return Err(RegistryError::Denied(text.to_owned()));
                         };
-                        if had_answer {
-                            return Err(RegistryError::Denied("authorization failed".to_owned()));
-                        }
-                        return Ok(Some(auth::basic_header(credentials)));
+                        // Refused, they are refused for good: the status says it all.
+                        return Ok((!had_answer).then(|| auth::basic_header(credentials)));
                     }
                 }
             }

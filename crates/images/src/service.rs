@@ -81,4 +81,12 @@ impl RootProvider for ImageStore {
         let (store, container_id) = (self.arc(), container_id.to_owned());
         blocking(move || store.remove_container_root(&container_id)).await
     }
+
+    async fn retain_roots(&self, container_ids: &[String]) -> Result<()> {
+        let surplus = self.container_ids().into_iter().filter(|id| !container_ids.contains(id));
+        for id in surplus {
+            self.remove_root(&id).await?;
+        }
+        Ok(())
+    }
 }

@@ -158,24 +158,34 @@ fn needs(header: &'static str, challenge: String) -> Box<common::Hook> {
 #[tokio::test]
 async fn basic_and_bearer_challenges_are_answered() {
     let bearer = "Bearer realm=\"http://HOST/token\",service=\"r\",scope=\"repository:app:pull\"";
-    for (header, challenge) in [("Basic dTpw", "Basic realm=x"), ("Bearer t0ken", bearer)] {
+    let denied = "pull access denied, repository does not exist or may require authorization: authorization failed: \
+                  no basic auth credentials";
+    // Header, challenge, texts without credentials and with wrong ones.
+    let rows = [
+        ("Basic dTpw", "Basic realm=x", denied, "unexpected status from HEAD request to "),
+        (
+            "Bearer t0ken",
+            bearer,
+            "failed to authorize: failed to fetch anonymous token: unexpected status from GET request to ",
+            "failed to authorize: failed to fetch oauth token: unexpected status from GET request to ",
+        ),
+    ];
+    for (header, challenge, without, wrong) in rows {
         let scratch = tempfile::tempdir().unwrap();
         let registry = FakeRegistry::start(needs(header, challenge.to_owned())).await;
         registry.put("app", "latest", &Fixture::simple());
         let store = store(scratch.path(), None);
         let name = format!("{}/app", registry.address);
         let error = store.pull_image(&name, None, None).await.unwrap_err();
-        assert!(
-            error.message.contains("401 Unauthorized") || error.message.contains("failed to authorize"),
-            "{error}"
-        );
+        assert!(error.message.contains(&format!("failed to resolve image: {without}")), "{error}");
         let auth = |password: &str| AuthConfig {
             username: "u".into(),
             password: password.into(),
             ..Default::default()
         };
         let error = store.pull_image(&name, Some(&auth("wrong")), None).await.unwrap_err();
-        assert!(error.message.contains("authoriz"), "{error}");
+        assert!(error.message.contains(&format!("failed to resolve image: {wrong}")), "{error}");
+        assert!(error.message.ends_with(": 401 Unauthorized"), "{error}");
         store.pull_image(&name, Some(&auth("p")), None).await.unwrap();
     }
 }

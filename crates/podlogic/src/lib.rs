@@ -11,6 +11,7 @@ pub mod dns;
 pub mod downward;
 pub mod env;
 pub mod hosts;
+pub mod keyring;
 pub mod labels;
 pub mod limits;
 pub mod observed;

@@ -46,13 +46,14 @@ impl Launcher {
     pub fn start(&self, error_log: &Path) -> io::Result<(OwnedFd, i32)> {
         let (ours, theirs) = sys::socket::pair()?;
         let log = File::options().create(true).append(true).open(error_log)?;
+        // No working directory is asked for (the process sees to it): with one, the library would fork, which copies
+        // the daemon's page tables, instead of borrowing its memory until the program is there.
         // Resolved by the child before its close-on-exec descriptors are closed.
         let program = format!("/proc/self/fd/{}", self.program.as_raw_fd());
         let child = tokio::process::Command::new(program)
             .arg0("carob")
             .arg(POD_PROCESS_ARGUMENT)
             .env_clear()
-            .current_dir("/")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::from(log))

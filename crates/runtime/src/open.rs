@@ -1,5 +1,7 @@
 //! Opening the runtime: directories, control groups, and taking over what an earlier daemon left running.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cri::image::RootProvider;
@@ -81,6 +83,11 @@ impl Runtime {
         let adopted = found.sandboxes.iter().map(|sandbox| self.adopt(sandbox));
         futures::future::join_all(adopted).await;
         self.remove_strays(&found);
+        self.remove_stray_groups().await;
+        let containers: Vec<String> = self.objects.lock().containers.keys().cloned().collect();
+        if let Err(error) = self.roots.retain_roots(&containers).await {
+            tracing::warn!("removing roots of containers that are gone: {error}");
+        }
         let live: Vec<String> =
             self.objects.lock().sandboxes.values().map(|sandbox| &sandbox.id).cloned().collect();
         self.network.retain(&live).await
@@ -94,7 +101,7 @@ impl Runtime {
         }
         let ready = sandbox.record.lock().state == PodSandboxState::Ready;
         let told = if ready { self.ask(sandbox).await } else { None };
-        let lost = ready && told.is_none();
+        let (lost, has_process) = (ready && told.is_none(), told.is_some());
         for (record, recorded) in containers {
             let told = told
                 .as_ref()
@@ -112,7 +119,12 @@ impl Runtime {
             if let Err(error) = self.records.write_stopped(&sandbox.id) {
                 tracing::warn!(sandbox = sandbox.id, "{error}");
             }
+        }
+        if !has_process {
+            // Also of one that was known to be stopped: who noted that may have died before it noted the ends.
             self.end_without_shim(&sandbox.id);
+        }
+        if lost {
             self.events.publish(&Event::SandboxStopped {
                 sandbox_id: sandbox.id.clone(),
                 pod_uid: sandbox.pod_uid(),
@@ -144,6 +156,22 @@ impl Runtime {
                 sandbox.client.lock().take();
                 None
             }
+        }
+    }
+
+    /// Removes control groups of Pods and containers that have no record: the daemon died while it made or removed them.
+    async fn remove_stray_groups(&self) {
+        let known: BTreeSet<PathBuf> = {
+            let objects = self.objects.lock();
+            let parents =
+                objects.sandboxes.values().map(|own| own.record.lock().config.linux.cgroup_parent.clone());
+            let groups = parents.map(|parent| self.cgroups.group_everywhere(&parent));
+            let groups = groups.chain(objects.containers.values().map(|own| own.group()));
+            groups.flat_map(|group| group.directories).collect()
+        };
+        for path in self.cgroups.strays(&self.options.cgroup_root, &known) {
+            tracing::info!(path, "removing a control group that belongs to nothing");
+            self.remove_group(self.cgroups.group_everywhere(&path)).await;
         }
     }
 

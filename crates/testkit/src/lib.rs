@@ -28,7 +28,7 @@ pub fn require_root() {
 
 /// A variable of the environment, if it is set and not empty.
 #[allow(clippy::disallowed_methods)] // tests are an edge: they are told by the Makefile what to use
-pub(crate) fn variable(name: &str) -> Option<String> {
+pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.is_empty())
 }
 

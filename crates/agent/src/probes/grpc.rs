@@ -7,15 +7,18 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use stdx::duration::format_go;
 use tokio::net::TcpStream;
-use tokio::time::{Duration, timeout};
+use tokio::time::{Duration, Instant, timeout_at};
 
-use crate::http::dial_error;
 use crate::probes::attempt::Attempt;
 
 /// `UNIMPLEMENTED`.
 const CODE_UNIMPLEMENTED: u32 = 12;
 /// Bytes of an answer, at most.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// First pause between two attempts to connect, and how it grows (gRPC's connection back-off).
+const RECONNECT: Duration = Duration::from_secs(1);
+const RECONNECT_GROWTH: f64 = 1.6;
 
 /// How the call ended.
 enum Ended {
@@ -30,22 +33,13 @@ enum Ended {
 /// Asks a server about a service.
 pub async fn check(address: &str, service: &str, limit: Duration) -> Attempt {
     let within = format_go(limit);
-    let stream = match timeout(limit, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => stream,
-        // Upstream's client keeps trying to connect until the time is up.
-        Ok(Err(error)) => {
-            let error = dial_error(address, &error);
-            return Attempt::Failure(format!(
-                "timeout: failed to connect service {address:?} within {within}: context deadline exceeded: connection error: desc = \"transport: Error while dialing: {error}\""
-            ));
-        }
-        Err(_) => {
-            return Attempt::Failure(format!(
-                "timeout: failed to connect service {address:?} within {within}: context deadline exceeded"
-            ));
-        }
+    let end = Instant::now() + limit;
+    let Ok(stream) = timeout_at(end, connect(address)).await else {
+        return Attempt::Failure(format!(
+            "timeout: failed to connect service {address:?} within {within}: context deadline exceeded"
+        ));
     };
-    let ended = match timeout(limit, call(stream, address, service)).await {
+    let ended = match timeout_at(end, call(stream, address, service)).await {
         Ok(Ok(ended) | Err(ended)) => ended,
         Err(_) => return Attempt::Failure(format!("timeout: health rpc did not complete within {within}")),
     };
@@ -68,6 +62,19 @@ pub async fn check(address: &str, service: &str, limit: Duration) -> Attempt {
             code_name(code)
         )),
         Ended::Broken(error) => Attempt::Failure(format!("error: health rpc probe failed: {error}")),
+    }
+}
+
+/// Connects, as upstream's client does: again and again.
+async fn connect(address: &str) -> TcpStream {
+    let mut pause = RECONNECT;
+    loop {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return stream,
+            // Nothing tells when somebody begins to listen there.
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause = pause.mul_f64(RECONNECT_GROWTH);
     }
 }
 
@@ -174,6 +181,67 @@ async fn call(stream: TcpStream, address: &str, service: &str) -> Result<Ended, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A server of one connection after the other that gives this answer: body, trailers.
+    async fn serve(listener: tokio::net::TcpListener, answer: &'static [u8], code: &'static str) {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else { return };
+            let service =
+                hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| async move {
+                    assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                    assert_eq!(request.headers()["te"], "trailers");
+                    let mut trailers = http::HeaderMap::new();
+                    trailers.insert("grpc-status", http::HeaderValue::from_static(code));
+                    trailers.insert("grpc-message", http::HeaderValue::from_static("because"));
+                    let body = Full::new(Bytes::from_static(answer))
+                        .with_trailers(std::future::ready(Some(Ok(trailers))));
+                    Ok::<_, std::convert::Infallible>(http::Response::new(body))
+                });
+            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_read_as_upstream_says() {
+        const LIMIT: Duration = Duration::from_secs(20);
+        let failure = |text: &str| Attempt::Failure(text.to_owned());
+        // Answer, gRPC's code, what comes of it.
+        let rows: [(&[u8], &str, Attempt); 5] = [
+            (&[0, 0, 0, 0, 2, 8, 1], "0", Attempt::Success),
+            (&[0, 0, 0, 0, 2, 8, 2], "0", failure("service unhealthy (responded with \"NOT_SERVING\")")),
+            (&[0, 0, 0, 0, 0], "0", failure("service unhealthy (responded with \"UNKNOWN\")")),
+            (
+                &[],
+                "12",
+                failure(
+                    "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): because",
+                ),
+            ),
+            (&[], "5", failure("error: health rpc probe failed: rpc error: code = NotFound desc = because")),
+        ];
+        for (answer, code, expected) in rows {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("bound").to_string();
+            let server = tokio::spawn(serve(listener, answer, code));
+            assert_eq!(check(&address, "a.service", LIMIT).await, expected, "{code}");
+            server.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_a_timeout() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound").to_string();
+        drop(listener);
+        let text =
+            format!("timeout: failed to connect service {address:?} within 100ms: context deadline exceeded");
+        assert_eq!(check(&address, "", Duration::from_millis(100)).await, Attempt::Failure(text));
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = silent.local_addr().expect("bound").to_string();
+        let text = "timeout: health rpc did not complete within 100ms".to_owned();
+        assert_eq!(check(&address, "", Duration::from_millis(100)).await, Attempt::Failure(text));
+    }
 
     #[test]
     fn messages_are_protobuf() {

@@ -79,10 +79,15 @@ async fn a_crash_loop_backs_off() {
     let restarts =
         |count: i64| move |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"] == count;
     harness.until("p", SECOND, restarts(1)).await;
+    // How it ended shows before that it waits.
+    let ended =
+        |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["terminated"]["reason"] == "Error";
+    harness.until("p", Duration::from_millis(50), ended).await;
     let waiting = |pod: &Value| {
         pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff"
     };
-    harness.until("p", SECOND, waiting).await;
+    let took = harness.until("p", 2 * SECOND, waiting).await;
+    assert!((0.9..1.2).contains(&took.as_secs_f64()), "{took:?}");
     let pod = harness.pod("p").expect("the pod");
     assert_eq!(
         pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"],

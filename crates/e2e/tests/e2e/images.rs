@@ -96,7 +96,11 @@ async fn a_registry_with_a_password_wants_it() {
     let refused = |pod: &_| waiting(pod, "main").is_some_and(|(reason, _)| reason == "ErrImagePull");
     let found = wait::pod(&client, "refused", "refused", refused).await;
     let (_, message) = waiting(&found, "main").expect("it waits");
-    assert!(message.contains("401 Unauthorized") || message.contains("authorization failed"), "{message}");
+    let denied = format!(
+        "failed to pull and unpack image {image:?}: failed to resolve image: pull access denied, repository does not \
+         exist or may require authorization: authorization failed: no basic auth credentials"
+    );
+    assert_eq!(message, format!("rpc error: code = Unknown desc = {denied}"));
     let account =
         json!({ "auths": { &registry.address: { "username": USER, "password": PASSWORD } } }).to_string();
     let secret = e2e::texts("Secret", "pass", &[(".dockerconfigjson", &account)]);
@@ -104,6 +108,41 @@ async fn a_registry_with_a_password_wants_it() {
     let secret = json!({ "spec": { "imagePullSecrets": [{ "name": "pass" }] } });
     create(&client, &with(pod("let-in"), secret)).await;
     wait::phase(&client, "let-in", "Succeeded").await;
+    // A secret that is not there is told, and the pull tried all the same.
+    let missing = json!({ "spec": { "imagePullSecrets": [{ "name": "nosuch" }, { "name": "pass" }] } });
+    create(&client, &with(with_container(pod("warned"), json!({ "imagePullPolicy": "Always" })), missing))
+        .await;
+    wait::phase(&client, "warned", "Succeeded").await;
+    assert_eq!(
+        wait::event(&client, "warned", "FailedToRetrieveImagePullSecret").await,
+        "Unable to retrieve some image pull secrets (nosuch); attempting to pull the image may not succeed."
+    );
+    // The secrets of the Pod's account are the Pod's.
+    let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "puller" },
+        "imagePullSecrets": [{ "name": "pass" }] });
+    create(&client, &account).await;
+    let as_puller = json!({ "spec": { "serviceAccountName": "puller" } });
+    create(
+        &client,
+        &with(with_container(pod("by-account"), json!({ "imagePullPolicy": "Always" })), as_puller),
+    )
+    .await;
+    wait::phase(&client, "by-account", "Succeeded").await;
     create(&client, &with_container(pod("still-refused"), json!({ "imagePullPolicy": "Always" }))).await;
     wait::pod(&client, "still-refused", "refused", refused).await;
+}
+
+#[tokio::test]
+async fn a_password_in_the_nodes_configuration_is_used() {
+    testkit::require_root();
+    let registry = Registry::start_with_password();
+    let configs = format!(
+        "configs:\n  \"{}\":\n    auth:\n      username: {USER}\n      password: {PASSWORD}\n",
+        registry.address
+    );
+    let carob =
+        Carob::start(Options { registries: Some(registry.itself() + &configs), ..Options::default() });
+    let image = format!("{}/private/echo:v1", registry.address);
+    create(&carob.client(), &with_container(once("known", "exit 0"), json!({ "image": image }))).await;
+    wait::phase(&carob.client(), "known", "Succeeded").await;
 }

@@ -91,6 +91,19 @@ async fn a_node_alone_runs_static_pods() {
     let found = tokio::time::timeout(wait::PATIENCE, log_with(&logs, "WORD")).await;
     assert!(found.is_ok(), "no log says WORD in {}:\n{}", logs.display(), carob.log_tail());
     std::fs::remove_file(carob.path("etc/kubernetes/manifests/web.yaml")).expect("removed");
+    let gone = async {
+        while std::fs::read_dir(carob.path("var/lib/kubelet/pods")).is_ok_and(|pods| pods.count() > 0) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let gone = tokio::time::timeout(wait::PATIENCE, gone).await;
+    assert!(gone.is_ok(), "the Pod outlives its file:\n{}", carob.log_tail());
+    let left = testkit::leftovers::processes_in(&format!("/carob-{}/kubepods", carob.id()));
+    assert_eq!(left, [0i32; 0], "its containers ended with it");
+    std::fs::write(carob.path("etc/kubernetes/manifests/web.yaml"), WEB.replace("WORD", "AGAIN"))
+        .expect("written");
+    let again = tokio::time::timeout(wait::PATIENCE, log_with(&logs, "AGAIN")).await;
+    assert!(again.is_ok(), "no log says AGAIN in {}:\n{}", logs.display(), carob.log_tail());
 }
 
 /// Returns when a file of the directory holds the text. There is no API server to watch, so the files are read.

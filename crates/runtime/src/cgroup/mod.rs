@@ -7,7 +7,7 @@ mod plan;
 mod v1;
 mod v2;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -197,6 +197,40 @@ impl Manager {
         Ok(group)
     }
 
+    /// Paths of Pods' and containers' groups below `root` that are none of the known directories. What containers make
+    /// below their own groups is theirs.
+    pub fn strays(&self, root: &str, known: &BTreeSet<PathBuf>) -> BTreeSet<String> {
+        let mounts: BTreeSet<&PathBuf> = match &self.hierarchies {
+            Hierarchies::V2(mount) => BTreeSet::from([mount]),
+            Hierarchies::V1(mounts) => mounts.values().collect(),
+        };
+        let mut strays = BTreeSet::new();
+        for mount in mounts {
+            let mut look = |path: &str, inner: &[&str]| {
+                for name in directories_in(&mount.join(path.trim_start_matches('/'))) {
+                    let own = format!("{path}/{name}");
+                    let is_known = known.contains(&mount.join(own.trim_start_matches('/')));
+                    if !is_known && !inner.contains(&name.as_str()) {
+                        strays.insert(own);
+                    }
+                }
+            };
+            let pods = format!("{root}/kubepods");
+            look(&pods, &["burstable", "besteffort"]);
+            for class in ["burstable", "besteffort"] {
+                look(&format!("{pods}/{class}"), &[]);
+            }
+            for pod in known.iter().filter_map(|own| own.strip_prefix(mount).ok()) {
+                // A known Pod's own groups; a container's are not looked into.
+                let is_pod = pod.file_name().is_some_and(|name| name.to_string_lossy().starts_with("pod"));
+                if is_pod {
+                    look(&format!("/{}", pod.display()), &[]);
+                }
+            }
+        }
+        strays
+    }
+
     /// Makes moving processes between groups quick while the result is held: a move normally waits for an RCU grace
     /// period (about 10 ms). The kernel's switch for this, `favordynmods`, is an option of any hierarchy but works for
     /// all of them; an empty one that is mounted nowhere changes nothing else and goes away with its descriptor.
@@ -237,6 +271,12 @@ fn hierarchies(mountinfo: &str) -> Option<Hierarchies> {
         }
     }
     if controllers.is_empty() { unified.map(Hierarchies::V2) } else { Some(Hierarchies::V1(controllers)) }
+}
+
+fn directories_in(path: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 /// Writes a control file, naming it in the error.
@@ -313,6 +353,20 @@ mod tests {
         assert_eq!(group.directories, [PathBuf::from("/sys/fs/cgroup/cpu,cpuacct/a/b")]);
         assert_eq!(group.directory("cpuacct"), Some(Path::new("/sys/fs/cgroup/cpu,cpuacct/a/b")));
         assert_eq!(group.directory("memory"), None);
+    }
+
+    #[test]
+    fn strays_are_told_from_what_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("carob-x/kubepods");
+        for path in ["burstable/podA/c1/own", "burstable/podA/c2", "besteffort/podB/c3", "podC/c4", "c5"] {
+            std::fs::create_dir_all(root.join(path)).unwrap();
+        }
+        let manager = Manager { hierarchies: Hierarchies::V2(folder.path().to_owned()) };
+        let known = ["burstable/podA", "burstable/podA/c1", "c5"].map(|path| root.join(path));
+        let strays = manager.strays("/carob-x", &known.into_iter().collect());
+        let expected = ["besteffort/podB", "burstable/podA/c2", "podC"];
+        assert_eq!(strays, expected.map(|path| format!("/carob-x/kubepods/{path}")).into_iter().collect());
     }
 
     #[test]

@@ -31,6 +31,8 @@ fn run() -> std::io::Result<()> {
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     sys::process::install_descriptor(std::os::fd::AsFd::as_fd(&null), 0)?;
     drop(null);
+    // No directory is kept from being unmounted.
+    std::env::set_current_dir("/")?;
     let signals = sys::signal::block_and_watch()?;
     let _ = sys::process::set_name(c"carob-pod");
     // Alone in its session when the daemon's terminal or session goes away.

@@ -80,6 +80,16 @@ impl RootProvider for Roots {
         let _ = std::fs::remove_dir_all(self.writable.join(container_id));
         Ok(())
     }
+
+    async fn retain_roots(&self, container_ids: &[String]) -> Result<()> {
+        for entry in std::fs::read_dir(&self.writable).unwrap().flatten() {
+            let id = entry.file_name().to_string_lossy().into_owned();
+            if !container_ids.contains(&id) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        Ok(())
+    }
 }
 
 fn copy_tree(from: &Path, to: &Path) {
