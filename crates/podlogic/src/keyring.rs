@@ -42,12 +42,13 @@ fn entries(secret: &Secret) -> Vec<Entry> {
         serde_json::from_slice(&bytes.0).ok()
     };
     let servers = match (json(".dockerconfigjson"), json(".dockercfg")) {
-        (Some(mut config), _) => config["auths"].take(),
+        (Some(config), _) => config.get("auths").cloned().unwrap_or_default(),
         (None, Some(config)) => config,
         (None, None) => return Vec::new(),
     };
     let Value::Object(servers) = servers else { return Vec::new() };
-    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let text =
+        |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     servers
         .iter()
         .map(|(place, auth)| Entry {

@@ -18,7 +18,7 @@ use crate::events::Events;
 use crate::launch::Launcher;
 use crate::options::Options;
 use crate::protocol::{Answer, RequestBody, Run, VERSION};
-use crate::state::{ContainerRecord, Records};
+use crate::state::Records;
 
 const CAP_SYS_RESOURCE: u64 = 1 << 24;
 
@@ -99,20 +99,17 @@ impl Runtime {
         for name in bad {
             tracing::error!("a container's record cannot be read and is passed over: {name}");
         }
+        // Known before the process is asked: an end that it tells right behind its answer must find its container.
+        for (record, run) in containers {
+            let run = run.unwrap_or_default();
+            let container = Container::new(record, sandbox.pod_uid(), state_of(&run), run);
+            self.objects.lock().containers.insert(container.id.clone(), container);
+        }
         let ready = sandbox.record.lock().state == PodSandboxState::Ready;
         let told = if ready { self.ask(sandbox).await } else { None };
-        let (lost, has_process) = (ready && told.is_none(), told.is_some());
-        for (record, recorded) in containers {
-            let told = told
-                .as_ref()
-                .and_then(|runs| runs.iter().find(|(id, _)| *id == record.id).map(|(_, run)| run.clone()));
-            let state_of = |run: &Run| match run {
-                run if run.finished_at_ns != 0 => ContainerState::Exited,
-                run if run.started_at_ns != 0 => ContainerState::Running,
-                _ => ContainerState::Created,
-            };
-            let run = told.or(recorded).unwrap_or_default();
-            self.insert_adopted(sandbox, record, state_of(&run), run);
+        let lost = ready && told.is_none();
+        for (id, run) in told.into_iter().flatten() {
+            self.note_told(&id, run);
         }
         if lost {
             sandbox.record.lock().state = PodSandboxState::NotReady;
@@ -120,8 +117,9 @@ impl Runtime {
                 tracing::warn!(sandbox = sandbox.id, "{error}");
             }
         }
-        if !has_process {
-            // Also of one that was known to be stopped: who noted that may have died before it noted the ends.
+        if sandbox.client.lock().is_none() {
+            // Also of one that was known to be stopped (who noted that may have died before it noted the ends), and of
+            // one whose process went away since it answered.
             self.end_without_shim(&sandbox.id);
         }
         if lost {
@@ -130,18 +128,29 @@ impl Runtime {
                 pod_uid: sandbox.pod_uid(),
             });
         }
+        for container in self.containers_of(Some(&sandbox.id)) {
+            if container.state() == ContainerState::Exited {
+                // Possibly known already; saying it again is harmless, not saying it is not.
+                self.publish_container(&container, |sandbox_id, container_id, pod_uid| {
+                    Event::ContainerStopped { sandbox_id, container_id, pod_uid }
+                });
+            }
+        }
     }
 
-    fn insert_adopted(&self, sandbox: &Sandbox, record: ContainerRecord, state: ContainerState, run: Run) {
-        let container = Container::new(record, sandbox.pod_uid(), state, run);
-        self.objects.lock().containers.insert(container.id.clone(), container.clone());
+    /// Takes over what a Pod's process says of a container, unless its end was told since.
+    fn note_told(&self, id: &str, run: Run) {
+        let Ok(container) = self.container(id) else { return };
+        let state = state_of(&run);
+        {
+            let mut current = container.run.lock();
+            if current.0 == ContainerState::Exited {
+                return;
+            }
+            *current = (state, run);
+        }
         if state == ContainerState::Exited {
-            // Possibly known already; saying it again is harmless, not saying it is not.
-            self.publish_container(&container, |sandbox_id, container_id, pod_uid| Event::ContainerStopped {
-                sandbox_id,
-                container_id,
-                pod_uid,
-            });
+            container.ended.send_replace(true);
         }
     }
 
@@ -194,6 +203,14 @@ impl Runtime {
             }
             let _ = std::fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+fn state_of(run: &Run) -> ContainerState {
+    match run {
+        run if run.finished_at_ns != 0 => ContainerState::Exited,
+        run if run.started_at_ns != 0 => ContainerState::Running,
+        _ => ContainerState::Created,
     }
 }
 

@@ -10,7 +10,7 @@ use testkit::{Carob, Options, wait};
 const CONFIG: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n\
 containerLogMaxSize: 20Ki\ncontainerLogMaxFiles: 3\ncontainerLogMonitorInterval: 3s\n";
 /// Lines that a container writes in some twelve seconds.
-const LINES: usize = 1_200;
+const LINES: usize = 400;
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -30,8 +30,8 @@ async fn followers_and_readers_lose_no_line() {
     let carob = Carob::start_with_images(Options { flags: &flags, ..Options::default() });
     let client = carob.client();
     let text = format!(
-        "n=0; while test $n -lt {LINES}; do echo $n {}; n=$((n+1)); usleep 10000; done; exit 3",
-        "x".repeat(90)
+        "n=0; while test $n -lt {LINES}; do echo $n {}; n=$((n+1)); usleep 30000; done; exit 3",
+        "x".repeat(300)
     );
     create(
         &client,
