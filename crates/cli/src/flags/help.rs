@@ -33,8 +33,7 @@ pub fn command(command: &Command, path: &str, as_kubectl: bool) -> String {
     if !command.subcommands.is_empty() {
         text.push_str("\nAvailable Commands:\n");
         let width = command.subcommands.iter().map(|sub| sub.name.len()).max().unwrap_or(0);
-        for sub in command.subcommands.iter().filter(|sub| !sub.short.is_empty() && !(sub.own && as_kubectl))
-        {
+        for sub in command.subcommands.iter().filter(|sub| !(sub.short.is_empty() || sub.own && as_kubectl)) {
             text.push_str(&format!("  {:width$}   {}\n", sub.name, sub.short));
         }
     }

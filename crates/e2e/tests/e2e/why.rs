@@ -93,7 +93,7 @@ fn starting() -> Vec<Case> {
             ),
             state: State::Waits("CreateContainerConfigError"),
             cause: "container \"main\" cannot be made: the ConfigMap \"conf\" is not there",
-            evidence: "configmap \"conf\" not found",
+            evidence: "\"conf\" not found",
             remedy: "carob create configmap conf",
         },
         Case {
@@ -103,14 +103,14 @@ fn starting() -> Vec<Case> {
             ),
             state: State::Waits("CreateContainerConfigError"),
             cause: "container \"main\" cannot be made: the Secret \"hush\" is not there",
-            evidence: "secret \"hush\" not found",
+            evidence: "\"hush\" not found",
             remedy: "carob create secret generic hush",
         },
         Case {
             pod: with(sleeper("init"), init),
             state: State::Event("Started"),
             cause: "the others wait for the init container \"wait\", which runs and has not ended",
-            evidence: "log: waiting for mydb",
+            evidence: "running since 20",
             remedy: "carob logs init -c wait -f",
         },
     ]
@@ -150,7 +150,7 @@ fn ending() -> Vec<Case> {
         },
         Case {
             pod: with_container(sleeper("alive"), probe("livenessProbe")),
-            state: State::Event("Killing"),
+            state: State::Waits("CrashLoopBackOff"),
             cause: "liveness probe fails",
             evidence: "livenessProbe: command cat /nosuch",
             remedy: "correct the probe's path, port or command",
