@@ -27,8 +27,8 @@ pub struct Served {
     pub definition: Option<&'static Definition>,
     /// `{"kind":"PodList","apiVersion":"v1","metadata":{`.
     pub list_head: String,
-    /// Metadata's `generation` is counted.
-    pub counts_generation: bool,
+    /// How `metadata.generation` goes.
+    pub generation: Generation,
 }
 
 impl Served {
@@ -43,7 +43,7 @@ impl Served {
                 "{{\"kind\":\"{}List\",\"apiVersion\":\"{api_version}\",\"metadata\":{{",
                 kind.kind
             ),
-            counts_generation: counts_generation(&row.group, &row.kind),
+            generation: generation(&row.group, &row.kind),
             row: Arc::clone(row),
             storage,
             kind,
@@ -72,31 +72,49 @@ impl Served {
     }
 }
 
-/// Kinds whose strategies count `metadata.generation`.
-fn counts_generation(group: &str, kind: &str) -> bool {
-    match group {
-        "" => matches!(kind, "Pod" | "ReplicationController"),
+/// How `metadata.generation` goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generation {
+    /// There is none.
+    None,
+    /// It stays at 1.
+    One,
+    /// It begins at 1 and rises when anything but metadata and status changes.
+    Content,
+    /// The same, and when this part of the metadata changes.
+    ContentAnd(&'static str),
+}
+
+/// As the strategies of upstream's kinds have it.
+fn generation(group: &str, kind: &str) -> Generation {
+    let counted = match group {
+        "" => matches!(kind, "Pod" | "PodTemplate" | "ReplicationController"),
+        // Deployments hand their annotations on, which makes them content.
+        "apps" if kind == "Deployment" => return Generation::ContentAnd("annotations"),
         "apps" => kind != "ControllerRevision",
-        "batch" | "networking.k8s.io" | "policy" | "flowcontrol.apiserver.k8s.io" => true,
-        "admissionregistration.k8s.io" => true,
-        "apiextensions.k8s.io" => true,
-        "discovery.k8s.io" => kind == "EndpointSlice",
-        "storage.k8s.io" | "scheduling.k8s.io" => matches!(kind, "CSIDriver" | "PriorityClass"),
-        "resource.k8s.io" => matches!(kind, "ResourceSlice"),
-        "authentication.k8s.io"
+        "discovery.k8s.io" if kind == "EndpointSlice" => return Generation::ContentAnd("labels"),
+        "scheduling.k8s.io" if kind == "PriorityClass" => return Generation::One,
+        "batch" | "policy" | "flowcontrol.apiserver.k8s.io" | "admissionregistration.k8s.io" => true,
+        "networking.k8s.io" => matches!(kind, "Ingress" | "IngressClass" | "NetworkPolicy"),
+        "resource.k8s.io" => matches!(kind, "DeviceClass" | "DeviceTaintRule" | "ResourceSlice"),
+        "storage.k8s.io" => kind == "CSIDriver",
+        "apiregistration.k8s.io"
+        | "authentication.k8s.io"
         | "authorization.k8s.io"
         | "autoscaling"
         | "certificates.k8s.io"
         | "coordination.k8s.io"
+        | "discovery.k8s.io"
         | "events.k8s.io"
+        | "internal.apiserver.k8s.io"
         | "node.k8s.io"
         | "rbac.authorization.k8s.io"
-        | "internal.apiserver.k8s.io"
-        | "storagemigration.k8s.io"
-        | "apiregistration.k8s.io" => false,
-        // Custom resources count theirs.
+        | "scheduling.k8s.io"
+        | "storagemigration.k8s.io" => false,
+        // CustomResourceDefinitions and custom resources.
         _ => true,
-    }
+    };
+    if counted { Generation::Content } else { Generation::None }
 }
 
 /// Every served resource by path.

@@ -156,6 +156,54 @@ async fn patches_change_and_retry() {
 }
 
 #[tokio::test]
+async fn generations_rise_as_upstreams_strategies_have_it() {
+    let it = Harness::new().await;
+    let template =
+        json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let workload = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template});
+    let apps = "/apis/apps/v1/namespaces/default";
+    let annotate = json!({"metadata": {"annotations": {"x": "y"}}});
+    let label = json!({"metadata": {"labels": {"x": "y"}}});
+    let table = [
+        (format!("{apps}/deployments"), json!({"spec": workload}), &annotate, json!(2)),
+        (format!("{apps}/deployments"), json!({"spec": workload}), &label, json!(1)),
+        (format!("{apps}/replicasets"), json!({"spec": workload}), &annotate, json!(1)),
+        (
+            "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices".into(),
+            json!({"addressType": "IPv4", "endpoints": []}),
+            &label,
+            json!(2),
+        ),
+        (
+            "/apis/scheduling.k8s.io/v1/priorityclasses".into(),
+            json!({"value": 1}),
+            &json!({"description": "d"}),
+            json!(1),
+        ),
+        (
+            "/api/v1/namespaces/default/configmaps".into(),
+            json!({}),
+            &json!({"data": {"a": "b"}}),
+            json!(null),
+        ),
+    ];
+    for (at, (path, mut object, patch, expected)) in table.into_iter().enumerate() {
+        object["metadata"]["name"] = json!(format!("n{at}"));
+        let made = it.json(&format!("POST {path}"), &object).await;
+        assert_eq!(made.code, 201, "{}", made.text);
+        let line = format!("PATCH {path}/n{at}");
+        let kind = [("content-type", "application/merge-patch+json")];
+        let patched = it.send(&line, &kind, patch.to_string()).await;
+        assert_eq!(
+            (patched.code, &patched.body["metadata"]["generation"]),
+            (200, &expected),
+            "{}",
+            patched.text
+        );
+    }
+}
+
+#[tokio::test]
 async fn dry_runs_store_nothing() {
     let it = Harness::new().await;
     let made = it.json(&format!("POST {MAPS}?dryRun=All"), &config_map("a")).await;

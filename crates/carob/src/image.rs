@@ -186,7 +186,8 @@ impl Progress {
             Line::Text(text) => println!("{text}"),
             Line::Progress(done, total) => {
                 let bar = self.0.get_or_init(|| {
-                    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} ({bytes_per_sec})");
+                    let style =
+                        ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} ({bytes_per_sec})");
                     ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
                 });
                 bar.set_length(total);

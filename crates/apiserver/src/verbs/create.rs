@@ -11,6 +11,7 @@ use super::write::{Change, strip_metadata};
 use crate::pipeline::answer::Answer;
 use crate::pipeline::context::Context;
 use crate::pipeline::decode;
+use crate::routes::Generation;
 use crate::seams::Operation;
 
 /// Generated names are tried so often (upstream's `RetryGenerateName`).
@@ -79,7 +80,7 @@ pub async fn create_object(change: Change<'_>, mut object: Value) -> Result<Byte
     }
     fill_metadata(&change, &mut object);
     rules.prepare_for_create(&mut object);
-    if change.served.counts_generation {
+    if change.served.generation != Generation::None {
         object.set(&["metadata", "generation"], 1);
     }
     let generated = object.name().is_empty() && !object.text(&["metadata", "generateName"]).is_empty();

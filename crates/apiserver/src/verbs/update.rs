@@ -14,6 +14,7 @@ use crate::objects::{Held, ObjectDecoder};
 use crate::pipeline::answer::Answer;
 use crate::pipeline::context::Context;
 use crate::pipeline::decode;
+use crate::routes::Generation;
 use crate::seams::Operation;
 use store::cache::Decode;
 
@@ -224,7 +225,16 @@ fn prepare(change: &Change<'_>, object: &mut Value, old: &Value) {
     keep_system_metadata(object, old);
     change.served.row.rules.prepare_for_update(object, old, change.subresource);
     keep_system_metadata(object, old);
-    if change.served.counts_generation && content_differs(object, old) {
+    let rises = match change.served.generation {
+        Generation::None | Generation::One => false,
+        Generation::Content => content_differs(object, old),
+        Generation::ContentAnd(part) => {
+            let part = ["metadata", part];
+            content_differs(object, old)
+                || (change.subresource.is_none() && object.at(&part) != old.at(&part))
+        }
+    };
+    if rises {
         let generation = old.integer(&["metadata", "generation"]).unwrap_or(0) + 1;
         object.set(&["metadata", "generation"], generation);
     }
