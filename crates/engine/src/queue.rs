@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// First and longest wait of a key that fails; they double in between.
 const RETRY_MIN: Duration = Duration::from_millis(5);
@@ -20,6 +21,8 @@ struct Inner<K> {
     queued: HashSet<K>,
     working: HashSet<K>,
     failures: HashMap<K, u32>,
+    /// When a key is added by itself.
+    later: HashMap<K, Instant>,
 }
 
 /// A queue. Cheap to clone. It is bounded by the number of distinct keys, which are objects that exist.
@@ -43,6 +46,7 @@ impl<K: Clone + Eq + Hash + Debug + Send + 'static> Queue<K> {
             queued: HashSet::new(),
             working: HashSet::new(),
             failures: HashMap::new(),
+            later: HashMap::new(),
         };
         Self { name, inner: Arc::new(Mutex::new(inner)), ready: Arc::new(Notify::new()) }
     }
@@ -60,15 +64,35 @@ impl<K: Clone + Eq + Hash + Debug + Send + 'static> Queue<K> {
         }
     }
 
-    /// Adds a key after a while.
+    /// Adds a key after a while, or earlier if that was asked for before: a key waits for one time only. Were each time
+    /// kept, a key that asks for itself whenever it is worked on would come more and more often.
     pub fn add_after(&self, key: K, wait: Duration) {
         if wait.is_zero() {
             return self.add(key);
         }
+        let at = Instant::now() + wait;
+        {
+            let mut inner = self.inner.lock();
+            if inner.later.get(&key).is_some_and(|earlier| *earlier <= at) {
+                return;
+            }
+            inner.later.insert(key.clone(), at);
+        }
         let queue = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
-            queue.add(key);
+            tokio::time::sleep_until(at).await;
+            let due = {
+                let mut inner = queue.inner.lock();
+                // Else an earlier time was asked for meanwhile.
+                let due = inner.later.get(&key) == Some(&at);
+                if due {
+                    inner.later.remove(&key);
+                }
+                due
+            };
+            if due {
+                queue.add(key);
+            }
         });
     }
 
@@ -144,6 +168,41 @@ impl<K: Clone + Eq + Hash + Debug + Send + 'static> Queue<K> {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A key that is added by events and asks for itself each time comes as often as it asks, not once more per event.
+    #[tokio::test(start_paused = true)]
+    async fn a_key_waits_for_one_time_only() {
+        let queue: Queue<&'static str> = Queue::new("test");
+        let calls = Arc::new(AtomicUsize::new(0));
+        let (own, again) = (calls.clone(), queue.clone());
+        let running = tokio::spawn(queue.clone().run(1, move |key| {
+            own.fetch_add(1, Ordering::SeqCst);
+            again.add_after(key, Duration::from_secs(1));
+            async { Ok::<(), &str>(()) }
+        }));
+        for _ in 0..5 {
+            queue.add("a");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let before = calls.load(Ordering::SeqCst);
+        assert_eq!(before, 5, "each event at once");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let calls = calls.load(Ordering::SeqCst) - before;
+        assert!((9..=10).contains(&calls), "{calls} times in ten seconds");
+        // An earlier time counts.
+        queue.add_after("b", Duration::from_secs(100));
+        queue.add_after("b", Duration::from_millis(1));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert!(
+            !queue
+                .inner
+                .lock()
+                .later
+                .get("b")
+                .is_some_and(|at| *at > Instant::now() + Duration::from_secs(2))
+        );
+        running.abort();
+    }
 
     #[tokio::test(start_paused = true)]
     async fn keys_come_once_and_again_after_failures() {

@@ -1,5 +1,6 @@
 //! Runs the decider of `controllers::namespace`: empties namespaces that are being deleted.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use controllers::namespace::{Remains, decide, must_empty};
 use http::Method;
 use model::tree::TreeExt;
 use model::{Reason, Status};
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::{Context, by_name, enqueue};
@@ -18,6 +20,8 @@ use crate::queue::Queue;
 const WORKERS: usize = 4;
 /// Something is still ending: look again, as nothing tells when the last of it is gone.
 const AGAIN: Duration = Duration::from_millis(500);
+/// The pause doubles so often: up to 8 seconds.
+const AGAIN_DOUBLINGS: u32 = 4;
 
 /// Empties namespaces. Never returns.
 pub async fn run(context: Context) {
@@ -26,17 +30,21 @@ pub async fn run(context: Context) {
     namespaces.synced().await;
     let executor = Executor::new(context.client.clone());
     let (again, context) = (queue.clone(), Arc::new(context));
+    let waited: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
     queue
         .run(WORKERS, move |name: String| {
             let (namespace, executor, again) = (namespaces.get(&name), executor.clone(), again.clone());
-            let context = context.clone();
+            let (context, waited) = (context.clone(), waited.clone());
             async move {
-                let Some(namespace) = namespace.filter(|own| must_empty(own)) else { return Ok(()) };
+                let Some(namespace) = namespace.filter(|own| must_empty(own)) else {
+                    waited.lock().remove(&name);
+                    return Ok(());
+                };
                 let remains = empty(&context, &name).await?;
                 let waits = !remains.resources.is_empty() || !remains.failures.is_empty();
                 let done = executor.perform(&decide(&namespace, &remains, context.clock.now())).await;
                 if waits {
-                    again.add_after(name, AGAIN);
+                    again.add_after(name.clone(), pause(&mut waited.lock(), name));
                 }
                 // A newer version of the namespace comes by itself.
                 match done {
@@ -46,6 +54,15 @@ pub async fn run(context: Context) {
             }
         })
         .await;
+}
+
+/// How long to wait for what is left: longer each time. All resources are asked each time, and what is held by a
+/// finalizer or on a silent node may take days.
+fn pause(waited: &mut HashMap<String, u32>, name: String) -> Duration {
+    let times = waited.entry(name).or_insert(0);
+    let wait = AGAIN.saturating_mul(1 << (*times).min(AGAIN_DOUBLINGS));
+    *times += 1;
+    wait
 }
 
 /// Asks everything in a namespace to go, and counts what is left.
