@@ -66,6 +66,8 @@ pub struct Choice {
     pub field_selector: String,
     /// Types without names mean all objects.
     pub all: bool,
+    /// All objects were asked for by name of the flag, so that none may be named.
+    pub everything: bool,
     /// Objects per answer.
     pub chunk: u64,
 }
@@ -83,6 +85,7 @@ impl Choice {
             selector: values.text("selector").to_owned(),
             field_selector: values.text("field-selector").to_owned(),
             all: values.on("all"),
+            everything: false,
             chunk: u64::try_from(values.integer("chunk-size")).unwrap_or(0),
         })
     }
@@ -141,6 +144,28 @@ fn from_document(
     Ok(Target { mapping, namespace, name, object: Some(object), source, origin: Some(origin) })
 }
 
+/// Whether an object's labels fit `-l`.
+fn is_selected(choice: &Choice, target: &Target) -> bool {
+    if choice.selector.is_empty() {
+        return true;
+    }
+    let labels = target.object.as_ref().and_then(|object| object.at(&["metadata", "labels"]));
+    let selector = model::selector::LabelSelector::parse(&choice.selector);
+    selector.is_ok_and(|selector| selector.matches(labels))
+}
+
+/// Targets of files, those that `-l` does not choose left out.
+pub fn chosen_from_files(
+    invocation: &Invocation<'_>,
+    mapper: &Mapper,
+    choice: &Choice,
+    files: &Files,
+) -> Result<Vec<Result<Target, Failure>>, Failure> {
+    let mut targets = from_files(invocation, mapper, choice, files)?;
+    targets.retain(|target| target.as_ref().map_or(true, |target| is_selected(choice, target)));
+    Ok(targets)
+}
+
 /// Targets of files.
 pub fn from_files(
     invocation: &Invocation<'_>,
@@ -187,7 +212,7 @@ pub fn from_arguments(
         };
         return Ok(mappings.into_iter().map(target).collect());
     }
-    if choice.selects() {
+    if choice.selects() || choice.everything {
         return Err(message("name cannot be provided when a selector is specified"));
     }
     let [mapping] = mappings.as_slice() else {
@@ -232,7 +257,7 @@ fn from_pairs(
             "there is no need to specify a resource type as a separate argument when passing arguments in resource/name form (e.g. 'kubectl get resource/<resource_name>' instead of 'kubectl get resource resource/<resource_name>'",
         ));
     }
-    if choice.selects() {
+    if choice.selects() || choice.everything {
         return Err(message("name cannot be provided when a selector is specified"));
     }
     let mut targets = Vec::new();
@@ -289,7 +314,8 @@ pub async fn fetch(
             ("limit", (choice.chunk > 0).then(|| choice.chunk.to_string())),
             ("continue", token.clone()),
         ]);
-        let page = api.call(Method::GET, &with_query(&target.path(), &parameters), accept, None).await?;
+        let page = api.call(Method::GET, &with_query(&target.path(), &parameters), accept, None).await;
+        let page = page.map_err(|failure| unselectable(choice, target, failure))?;
         token = text(page.text(&["metadata", "continue"]));
         match &mut whole {
             None => whole = Some(page),
@@ -298,6 +324,22 @@ pub async fn fetch(
         if token.is_none() {
             return Ok(whole.unwrap_or_default());
         }
+    }
+}
+
+/// A list that the server refuses is told with its selectors.
+fn unselectable(choice: &Choice, target: &Target, failure: Failure) -> Failure {
+    use model::Reason::{BadRequest, NotFound};
+    match failure {
+        Failure::Server(mut status) if choice.selects() && (status.is(BadRequest) || status.is(NotFound)) => {
+            let Mapping { group, version, plural, .. } = &*target.mapping;
+            status.message = format!(
+                "Unable to find \"{group}/{version}, Resource={plural}\" that match label selector {:?}, field selector {:?}: {}",
+                choice.selector, choice.field_selector, status.message
+            );
+            Failure::Server(status)
+        }
+        other => other,
     }
 }
 

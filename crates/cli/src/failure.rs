@@ -157,6 +157,11 @@ impl Failure {
     }
 }
 
+/// What the server said, in one line: the text of upstream's error value.
+pub fn words_of(status: &Status) -> String {
+    status.message.clone()
+}
+
 /// `The Pod "x" is invalid: …`, one line for one cause, a list for several.
 fn invalid(status: &Status) -> String {
     let mut text = "The request is invalid".to_owned();

@@ -137,7 +137,9 @@ impl Mapper {
                     .or_else(|| self.preferred().find(|mapping| named(mapping) && grouped(mapping)))
             }
         };
-        found.cloned().ok_or_else(|| message(format!("the server doesn't have a resource type {name:?}")))
+        // Only the resource is named, without version and group, as upstream's mapper gives it back.
+        let typed = name.split('.').next().unwrap_or(name);
+        found.cloned().ok_or_else(|| message(format!("the server doesn't have a resource type {typed:?}")))
     }
 
     /// The resource of an object's `apiVersion` and `kind`.

@@ -80,17 +80,20 @@ async fn dispatch(context: &Context, arguments: &[String]) -> Result<(), Failure
 
 /// A command that only has commands below.
 fn without_run(context: &Context, command: &Command, path: &str, words: &[String]) -> Result<(), Failure> {
+    let below = path.contains(' ');
     let Some(word) = words.first() else {
-        context.out(&help::command(command, path, context.is_kubectl()));
+        let help = help::command(command, path, context.is_kubectl());
+        if below {
+            // A group of commands alone does nothing: that is an error.
+            context.err(&help);
+            return Err(Failure::Exit(1));
+        }
+        context.out(&help);
         return Ok(());
     };
-    if path.contains(' ') {
-        // Only the program itself judges words that it does not know; below it, help is shown.
-        let known = suggestions(context, command, word);
-        if known.is_empty() {
-            context.out(&help::command(command, path, context.is_kubectl()));
-            return Ok(());
-        }
+    if below {
+        let words = words.join(" ");
+        return Err(message(format!("unknown command {words:?}\nSee '{path} -h' for help and examples")));
     }
     let mut text = format!("unknown command {word:?} for {path:?}");
     let known = suggestions(context, command, word);

@@ -14,12 +14,14 @@ pub mod packages;
 pub mod registry;
 pub mod setup;
 pub mod slot;
+pub mod terminal;
 pub mod wait;
 
 pub use carob::{Carob, Options};
 pub use clients::Kubectl;
 pub use command::{Answer, Running};
 pub use registry::Registry;
+pub use terminal::Terminal;
 
 /// Real containers need root. A test that cannot run has failed: it is never skipped.
 pub fn require_root() {

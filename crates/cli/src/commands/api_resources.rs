@@ -53,7 +53,9 @@ async fn resources(invocation: &Invocation<'_>) -> Result<(), Failure> {
     }
     let output = values.text("output");
     if !matches!(output, "" | "wide" | "name") {
-        return Err(message(format!("--output {output} is not available")));
+        return Err(message(format!(
+            "unable to match a printer suitable for the output format {output:?}, allowed formats are: json,kyaml,name,wide,yaml"
+        )));
     }
     let sort = values.text("sort-by");
     if !matches!(sort, "" | "name" | "kind") {

@@ -71,17 +71,22 @@ pub const COMMAND: Command = Command {
 async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let values = &invocation.values;
     let files = Files::of(values)?;
-    if files.is_empty() {
-        return Err(message("must specify one of -f and -k"));
-    }
     if !invocation.arguments().is_empty() {
         return Err(invocation.usage(&format!("Unexpected args: [{}]", invocation.arguments().join(" "))));
+    }
+    if files.is_empty() {
+        return Err(message("must specify one of -f and -k"));
     }
     if values.on("force-conflicts") && !values.on("server-side") {
         return Err(message("--force-conflicts only works with --server-side"));
     }
     if values.on("server-side") {
         return Err(message("--server-side is not supported by this client yet: apply without it"));
+    }
+    if values.on("prune") && !values.on("all") && values.text("selector").is_empty() {
+        return Err(message(
+            "all resources selected for prune without explicitly passing --all. To prune all resources, pass the --all flag. If you did not mean to prune all resources, specify a label selector",
+        ));
     }
     if values.on("prune") {
         return Err(message("--prune is not supported by this client: delete what is no longer wanted"));
@@ -94,7 +99,7 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let choice = Choice::of(invocation)?;
     let mut failures = Vec::new();
     let mut objects = Vec::new();
-    let targets = builder::from_files(invocation, &mapper, &choice, &files)?;
+    let targets = builder::chosen_from_files(invocation, &mapper, &choice, &files)?;
     if targets.is_empty() {
         return Err(manifest::preflight::nothing(invocation.context, "apply"));
     }
@@ -177,7 +182,7 @@ async fn apply(
             object.name()
         ));
     }
-    Ok((object, if changed { "configured" } else { "unchanged" }))
+    Ok((object, if changed || dry_run == DryRun::Client { "configured" } else { "unchanged" }))
 }
 
 fn described(target: &Target) -> String {

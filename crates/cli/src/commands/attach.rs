@@ -38,13 +38,14 @@ pub const COMMAND: Command = Command {
 
 async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let argument = match invocation.arguments() {
-        [] => return Err(invocation.usage("at least 1 argument is required for attach")),
+        [] => return Err(message("at least 1 argument is required for attach")),
         [one] => one.clone(),
         [kind, name] => format!("{kind}/{name}"),
         list => {
-            return Err(invocation.usage(&format!(
-                "expected POD, TYPE/NAME, or TYPE NAME, (at most 2 arguments) saw {}: {list:?}",
-                list.len()
+            return Err(message(format!(
+                "expected POD, TYPE/NAME, or TYPE NAME, (at most 2 arguments) saw {}: [{}]",
+                list.len(),
+                list.join(" ")
             )));
         }
     };

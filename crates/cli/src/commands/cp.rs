@@ -55,7 +55,7 @@ fn parse(text: &str) -> Result<Place, Failure> {
 
 async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let [source, destination] = invocation.arguments() else {
-        return Err(invocation.usage("source and destination are required"));
+        return Err(message("source and destination are required"));
     };
     let (from, to) = (parse(source)?, parse(destination)?);
     if !from.pod.is_empty() && !to.pod.is_empty() {

@@ -77,7 +77,7 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     }
     let api = invocation.api()?;
     let mapper = invocation.mapper(&api).await?;
-    let choice = Choice::of(invocation)?;
+    let choice = Choice { everything: values.on("all"), ..Choice::of(invocation)? };
     let mut failures = Vec::new();
     let targets = if files.is_empty() {
         let targets = builder::from_arguments(&mapper, &choice, invocation.arguments())?;
@@ -141,7 +141,9 @@ fn wish(invocation: &Invocation<'_>) -> Result<Wish, Failure> {
     }
     for selector in ["selector", "field-selector"] {
         if values.on("all") && !values.text(selector).is_empty() {
-            return Err(message(format!("cannot set --all and --{selector} at the same time")));
+            let words = "setting 'all' parameter but found a non empty";
+            let what = if selector == "selector" { "selector" } else { "field selector" };
+            return Err(message(format!("{words} {what}. ")));
         }
     }
     if force && grace_s > 0 {

@@ -8,7 +8,7 @@ use crate::api::{Api, JSON};
 use crate::builder::{self, Choice, Target};
 use crate::command::{Command, Invocation};
 use crate::describe;
-use crate::failure::Failure;
+use crate::failure::{Failure, message};
 use crate::flags::{Flag, Kind, shared};
 use crate::manifest::Files;
 
@@ -33,10 +33,9 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let files = Files::of(&invocation.values)?;
     let program = &invocation.context.program;
     if invocation.arguments().is_empty() && files.is_empty() {
-        invocation.context.err(&format!(
-            "You must specify the type of resource to describe. Use \"{program} api-resources\" for a complete list of supported resources.\n\n"
-        ));
-        return Err(invocation.usage("Required resource not specified."));
+        return Err(message(format!(
+            "You must specify the type of resource to describe. Use \"{program} api-resources\" for a complete list of supported resources."
+        )));
     }
     let api = invocation.api()?;
     let mapper = invocation.mapper(&api).await?;

@@ -48,7 +48,8 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let api = invocation.api()?;
     let mapper = invocation.mapper(&api).await?;
     let mut steps = argument.split('.').filter(|step| !step.is_empty());
-    let mut mapping = mapper.find(steps.next().unwrap_or_default())?;
+    let found = mapper.find(steps.next().unwrap_or_default());
+    let mut mapping = found.map_err(|failure| Failure::Plain(failure.words()))?;
     let path: Vec<&str> = steps.collect();
     let version = values.text("api-version");
     if !version.is_empty() {

@@ -71,7 +71,7 @@ struct Changes {
 }
 
 fn is_pair(word: &str) -> bool {
-    word.contains('=') || word.ends_with('-')
+    (word.contains('=') && !word.starts_with('=')) || (word.ends_with('-') && word != "-")
 }
 
 /// Types and names first, then pairs.
@@ -101,9 +101,20 @@ fn changes(pairs: &[String], way: &Way) -> Result<Changes, Failure> {
         }
         changes.set.push((key.to_owned(), value.to_owned()));
     }
-    if changes.remove.iter().any(|key| changes.set.iter().any(|(own, _)| own == key)) {
-        let article = if what == "label" { "a label" } else { "an annotation" };
-        return Err(message(format!("can not both modify and remove {article} in the same command")));
+    let twice: Vec<&str> = changes
+        .remove
+        .iter()
+        .filter(|key| changes.set.iter().any(|(own, _)| own == *key))
+        .map(String::as_str)
+        .collect();
+    if !twice.is_empty() {
+        return Err(message(match what {
+            "label" => "can not both modify and remove a label in the same command".to_owned(),
+            _ => format!(
+                "can not both modify and remove the following annotation(s) in the same command: {}",
+                twice.join(",")
+            ),
+        }));
     }
     Ok(changes)
 }
@@ -134,7 +145,8 @@ async fn run(invocation: &Invocation<'_>, way: &Way) -> Result<(), Failure> {
     let api = invocation.api()?;
     let mapper = invocation.mapper(&api).await?;
     let choice = Choice::of(invocation)?;
-    let resources = Invocation { values: only(values, resources), path: String::new(), ..*invocation };
+    let resources =
+        Invocation { values: values.with_arguments(resources), path: String::new(), ..*invocation };
     let mut failures = Vec::new();
     for target in builder::objects(&resources, &api, &mapper, &choice).await? {
         let done = match target {
@@ -150,13 +162,6 @@ async fn run(invocation: &Invocation<'_>, way: &Way) -> Result<(), Failure> {
         }
     }
     builder::gather(failures)
-}
-
-/// The flags with other arguments.
-fn only(values: &crate::flags::Values, arguments: &[String]) -> crate::flags::Values {
-    let mut values = values.clone();
-    values.arguments = arguments.to_vec();
-    values
 }
 
 async fn one(

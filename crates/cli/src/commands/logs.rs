@@ -108,7 +108,7 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
 fn check(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let values = &invocation.values;
     if !values.text("since-time").is_empty() && values.given("since") && values.text("since") != "0s" {
-        return Err(message("at most one of `sinceTime` or `since` may be specified"));
+        return Err(message("at most one of `sinceTime` or `sinceSeconds` may be specified"));
     }
     if values.given("container") && values.on("all-containers") {
         return Err(message("--all-containers=true should not be specified with container name "));

@@ -13,6 +13,7 @@ pub mod edit;
 pub mod events;
 pub mod exec;
 pub mod explain;
+pub mod expose;
 pub mod get;
 pub mod label;
 pub mod logs;
@@ -20,8 +21,11 @@ pub mod patch;
 pub mod pods;
 pub mod port_forward;
 pub mod raw;
+pub mod rollout;
 pub mod run;
+pub mod set;
 pub mod small;
+pub mod taint;
 pub mod version;
 pub mod wait;
 
@@ -49,6 +53,7 @@ pub static ROOT: Command = Command {
         events::COMMAND,
         exec::COMMAND,
         explain::COMMAND,
+        expose::COMMAND,
         get::COMMAND,
         label::LABEL,
         logs::COMMAND,
@@ -56,8 +61,11 @@ pub static ROOT: Command = Command {
         patch::COMMAND,
         port_forward::COMMAND,
         small::REPLACE,
+        rollout::COMMAND,
         run::COMMAND,
         small::SCALE,
+        set::COMMAND,
+        taint::COMMAND,
         events::TOP,
         small::UNCORDON,
         version::COMMAND,

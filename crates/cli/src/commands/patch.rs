@@ -94,8 +94,7 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
         };
         match patched {
             Ok((after, true)) => {
-                let what = format!("patched{}", wish.dry_run.suffix());
-                printers::outcome(invocation, &format, &after, &what)?;
+                printers::outcome(invocation, &format, &after, "patched")?;
             }
             Ok((after, false)) => printers::outcome(invocation, &format, &after, "patched (no change)")?,
             Err(failure) => failures.push(failure),

@@ -99,16 +99,21 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
         return Err(invocation.usage(&format!("invalid image pull policy: {policy}")));
     }
     let pod = overridden(invocation, pod(invocation, name)?)?;
-    let made = Made { group: "", plural: "pods", namespaced: true, wrap: None };
+    let made = Made { wrap: None, ..Made::namespaced("", "pods", "") };
     if attach {
         return super::attach::run_attached(invocation, pod).await;
     }
-    generators::send(invocation, pod, made).await?;
+    let pod = generators::make(invocation, pod, made, "kubectl-run").await?;
     if values.on("expose") {
         let service = service(invocation, name)?;
-        generators::send(invocation, service, Made { plural: "services", ..made }).await?;
+        let services = Made { plural: "services", ..made };
+        generators::make(invocation, service, services, "kubectl-run").await?.show(invocation)?;
+        // kubectl separates the two twice.
+        if values.text("output") == "yaml" {
+            invocation.context.out("---\n---\n");
+        }
     }
-    Ok(())
+    pod.show(invocation)
 }
 
 /// Whether a text looks like an image's name (distribution's reference grammar, roughly).
@@ -166,9 +171,8 @@ fn pod(invocation: &Invocation<'_>, name: &str) -> Result<Value, Failure> {
     }
     let port = values.text("port");
     if !port.is_empty() {
-        let number: i64 = port
-            .parse()
-            .map_err(|_| message(format!("strconv.ParseInt: parsing {port:?}: invalid syntax")))?;
+        let number: i64 =
+            port.parse().map_err(|_| message(format!("strconv.Atoi: parsing {port:?}: invalid syntax")))?;
         container["ports"] = json!([{"containerPort": number}]);
     }
     if values.on("privileged") {
@@ -205,28 +209,43 @@ fn pod(invocation: &Invocation<'_>, name: &str) -> Result<Value, Failure> {
 }
 
 fn overridden(invocation: &Invocation<'_>, pod: Value) -> Result<Value, Failure> {
+    overridden_as(invocation, pod, "io.k8s.api.core.v1.Pod", "Pod")
+}
+
+/// The object of this definition and kind as `--overrides` changes it.
+pub fn overridden_as(
+    invocation: &Invocation<'_>,
+    made: Value,
+    definition: &str,
+    made_kind: &str,
+) -> Result<Value, Failure> {
     let values = &invocation.values;
     let text = values.text("overrides");
     if text.is_empty() {
-        return Ok(pod);
+        return Ok(made);
     }
     let kind = match values.text("override-type") {
         "json" => resources::patch::PatchType::Json,
         "merge" => resources::patch::PatchType::Merge,
         "strategic" => resources::patch::PatchType::Strategic,
-        other => return Err(message(format!("invalid override type: {other:?}"))),
+        other => return Err(message(format!("invalid override type: {other}"))),
     };
-    let tree: Value = serde_json::from_str(text)
-        .or_else(|_| crate::manifest::parse(text))
-        .map_err(|error| message(format!("error parsing overrides: {error}")))?;
-    let definition = resources::schema::definition("io.k8s.api.core.v1.Pod");
+    let tree: Value =
+        serde_json::from_str(text).or_else(|_| crate::manifest::parse(text)).map_err(|error| {
+            message(if matches!(kind, resources::patch::PatchType::Json) {
+                format!("error parsing overrides: {error}")
+            } else {
+                "Invalid JSON Patch".to_owned()
+            })
+        })?;
+    let definition = resources::schema::definition(definition);
     let patch = tree.to_string().into_bytes();
     let validation = resources::schema::FieldValidation::Ignore;
     let patched =
-        resources::patch::apply(kind, definition, &pod, &patch, validation).map_err(Failure::Server)?;
+        resources::patch::apply(kind, definition, &made, &patch, validation).map_err(Failure::Server)?;
     let mut object = patched.object;
     if object.kind().is_empty() {
-        object["kind"] = "Pod".into();
+        object["kind"] = made_kind.into();
     }
     Ok(object)
 }

@@ -112,7 +112,11 @@ async fn cluster_info(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let api = invocation.api()?;
     // Only a server that answers is running.
     api.get("/version").await?;
-    invocation.context.out(&format!("Kubernetes control plane is running at {}\n", api.server()));
+    let program = &invocation.context.program;
+    invocation.context.out(&format!(
+        "Kubernetes control plane is running at {}\n\nTo further debug and diagnose cluster problems, use '{program} cluster-info dump'.\n",
+        api.server()
+    ));
     Ok(())
 }
 
@@ -207,6 +211,9 @@ async fn scale(invocation: &Invocation<'_>) -> Result<(), Failure> {
         return Err(message(
             "The --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0",
         ));
+    }
+    if invocation.arguments().is_empty() && Files::of(values)?.is_empty() {
+        return Err(message(builder::NOTHING_NAMED));
     }
     let dry_run = invocation.dry_run()?;
     let format = printers::outcome_format(values)?;

@@ -29,7 +29,7 @@ pub const COMMAND: Command = Command {
 async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let values = &invocation.values;
     if !invocation.arguments().is_empty() {
-        return Err(message(format!("extra arguments: {:?}", invocation.arguments()).replace(", ", " ")));
+        return Err(message(format!("extra arguments: [{}]", invocation.arguments().join(" "))));
     }
     let output = values.text("output");
     if !matches!(output, "" | "yaml" | "json") {

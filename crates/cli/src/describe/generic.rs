@@ -3,7 +3,7 @@
 use model::tree::TreeExt;
 use serde_json::Value;
 
-use super::writer::{beginning, or_none, plain};
+use super::writer::{beginning, plain};
 use super::{Described, Writer};
 
 /// Fields that are shown at the beginning, or not at all.
@@ -127,10 +127,7 @@ fn decoded_length(value: &Value) -> usize {
 pub fn service_account(described: &Described<'_>, out: &mut Writer) {
     let object = described.object;
     beginning(object, out);
-    for (title, field) in [("Image pull secrets", "imagePullSecrets"), ("Mountable secrets", "secrets")] {
-        let names: Vec<String> =
-            object.items(&[field]).iter().map(|one| one.text(&["name"]).to_owned()).collect();
-        out.several(title, &names);
-    }
-    out.field(0, "Tokens", or_none(""));
+    let names: Vec<String> =
+        object.items(&["imagePullSecrets"]).iter().map(|one| one.text(&["name"]).to_owned()).collect();
+    out.several("Image pull secrets", &names);
 }

@@ -97,6 +97,12 @@ impl Values {
         self.groups.iter().flat_map(|group| group.iter()).find(|flag| flag.long == name)
     }
 
+    /// The same flags with other arguments.
+    #[must_use]
+    pub fn with_arguments(&self, arguments: &[String]) -> Self {
+        Self { arguments: arguments.to_vec(), ..self.clone() }
+    }
+
     /// Whether the flag was given.
     pub fn given(&self, name: &str) -> bool {
         self.set.iter().any(|(own, _)| *own == name)

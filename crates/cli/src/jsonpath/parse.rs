@@ -17,7 +17,7 @@ pub(super) fn template(text: &str) -> Result<Vec<Node>, String> {
         if open > 0 {
             push(&mut stack, Node::Text(rest[..open].to_owned()));
         }
-        let end = closing(&rest[open + 1..]).ok_or("unclosed action")?;
+        let end = closing(&rest[open + 1..]).ok_or_else(|| unclosed(&rest[open + 1..]))?;
         action(rest[open + 1..open + 1 + end].trim(), &mut stack)?;
         rest = &rest[open + end + 2..];
     }
@@ -31,6 +31,12 @@ fn push(stack: &mut [(Option<Vec<Step>>, Vec<Node>)], node: Node) {
     if let Some((_, nodes)) = stack.last_mut() {
         nodes.push(node);
     }
+}
+
+/// What is wrong with text whose brace is never closed.
+fn unclosed(text: &str) -> &'static str {
+    let in_list = text.matches('[').count() > text.matches(']').count();
+    if in_list { "unterminated array" } else { "unclosed action" }
 }
 
 /// Where the brace closes, quotes passed over.

@@ -144,6 +144,28 @@ fn flow(value: &Value, depth: usize, out: &mut String) {
     }
 }
 
+/// On one line, keys in the order of the type's fields.
+pub fn compact_in_field_order(value: &Value, definition: Option<&'static Definition>) -> String {
+    match value {
+        Value::Object(map) => {
+            let field = |key: &String| {
+                let inner = definition.and_then(|own| own.field(key)).and_then(|field| element(field.ty));
+                let mut text = String::new();
+                string(key, &mut text);
+                format!("{text}:{}", compact_in_field_order(&map[key.as_str()], inner))
+            };
+            let fields: Vec<String> = ordered(map.keys(), definition).into_iter().map(field).collect();
+            format!("{{{}}}", fields.join(","))
+        }
+        Value::Array(list) => {
+            let items: Vec<String> =
+                list.iter().map(|item| compact_in_field_order(item, definition)).collect();
+            format!("[{}]", items.join(","))
+        }
+        other => compact(other),
+    }
+}
+
 /// On one line, keys in order of their letters.
 pub fn compact(value: &Value) -> String {
     match value {

@@ -38,7 +38,7 @@ pub(super) fn template(text: &str) -> Result<Vec<Node>, String> {
             break;
         };
         let inner = &rest[open + 2..];
-        let end = closing(inner).ok_or("unclosed action")?;
+        let end = closing(inner).ok_or("template: output:1: unclosed action")?;
         let (mut action, after) = (&inner[..end], &inner[end + 2..]);
         if let Some(trimmed) = action.strip_prefix("- ") {
             plain = plain.trim_end();

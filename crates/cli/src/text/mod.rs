@@ -17,3 +17,17 @@ pub fn rfc1123(text: &str) -> String {
 pub fn since(text: &str, now: Timestamp) -> String {
     resources::columns::age::since(text, now)
 }
+
+/// An error of the system as Go says it: without the number.
+pub fn io_words(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "permission denied".into(),
+        std::io::ErrorKind::NotFound => "no such file or directory".into(),
+        std::io::ErrorKind::IsADirectory => "is a directory".into(),
+        std::io::ErrorKind::NotADirectory => "not a directory".into(),
+        _ => {
+            let text = error.to_string();
+            text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+        }
+    }
+}

@@ -1,6 +1,12 @@
 //! `create`: objects of files, or simple ones made of flags.
 
+mod access;
+mod data;
 pub mod generators;
+pub mod policies;
+mod services;
+mod token;
+mod workloads;
 
 use http::Method;
 use serde_json::{Value, json};
@@ -45,12 +51,11 @@ pub const COMMAND: Command = Command {
 async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let values = &invocation.values;
     let files = Files::of(values)?;
+    if !invocation.arguments().is_empty() {
+        return Err(invocation.usage(&format!("Unexpected args: [{}]", invocation.arguments().join(" "))));
+    }
     if files.is_empty() {
         return Err(message("must specify one of -f and -k"));
-    }
-    if !invocation.arguments().is_empty() {
-        let arguments = invocation.arguments().join(" ");
-        return Err(invocation.usage(&format!("unknown command {arguments:?}")));
     }
     if values.on("edit") {
         return Err(message("--edit is not supported: edit the file and create it"));
@@ -67,7 +72,7 @@ async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let mapper = invocation.mapper(&api).await?;
     let choice = Choice::of(invocation)?;
     let mut failures = Vec::new();
-    let targets = builder::from_files(invocation, &mapper, &choice, &files)?;
+    let targets = builder::chosen_from_files(invocation, &mapper, &choice, &files)?;
     if targets.is_empty() {
         return Err(manifest::preflight::nothing(invocation.context, "create"));
     }

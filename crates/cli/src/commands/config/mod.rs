@@ -1,5 +1,7 @@
 //! `config`: the kubeconfig shown and changed.
 
+mod entries;
+
 use std::path::PathBuf;
 
 use model::tree::TreeExt;
@@ -30,12 +32,14 @@ pub const COMMAND: Command = Command {
     long: "Modify kubeconfig files. The file is the one of --kubeconfig, of $KUBECONFIG, or ~/.kube/config.",
     subcommands: &[
         verb("current-context", "current-context", "Display the current-context", boxed!(current)),
+        entries::DELETE_CLUSTER,
         verb(
             "delete-context",
             "delete-context NAME",
             "Delete the specified context from the kubeconfig",
             boxed!(delete_context),
         ),
+        entries::DELETE_USER,
         verb(
             "get-clusters",
             "get-clusters",
@@ -55,6 +59,9 @@ pub const COMMAND: Command = Command {
             )
         },
         verb("get-users", "get-users", "Display users defined in the kubeconfig", boxed!(get_users)),
+        entries::RENAME_CONTEXT,
+        entries::SET,
+        entries::SET_CLUSTER,
         Command {
             flags: &[&[Flag::switch("current", "Modify the current context")]],
             ..verb(
@@ -64,6 +71,8 @@ pub const COMMAND: Command = Command {
                 boxed!(set_context),
             )
         },
+        entries::SET_CREDENTIALS,
+        entries::UNSET,
         Command {
             aliases: &["use"],
             ..verb(
