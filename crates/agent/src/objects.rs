@@ -22,9 +22,10 @@ pub struct Objects {
     synced: Arc<watch::Sender<bool>>,
 }
 
-fn lacking(status: Status) -> Fetched {
+/// Why an object could not be had. The node names the missing one by its kind, not by its resource as the API does.
+fn lacking(kind: &str, name: &str, status: Status) -> Fetched {
     if status.is(Reason::NotFound) {
-        Fetched::Missing(status.message)
+        Fetched::Missing(format!("{kind} {name:?} not found"))
     } else {
         Fetched::Failed(status.message)
     }
@@ -118,7 +119,7 @@ impl Objects {
         };
         match client.get::<ConfigMap>(Some(namespace), name).await {
             Ok(map) => Fetched::Found(map.data.unwrap_or_default()),
-            Err(status) => lacking(status),
+            Err(status) => lacking("configmap", name, status),
         }
     }
 
@@ -129,7 +130,7 @@ impl Objects {
                 let entries = secret.data.unwrap_or_default();
                 Fetched::Found(entries.into_iter().map(|(key, value)| (key, text(&value.0))).collect())
             }
-            Err(status) => lacking(status),
+            Err(status) => lacking("secret", name, status),
         }
     }
 

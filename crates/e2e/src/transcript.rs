@@ -89,6 +89,8 @@ impl Transcript {
 
     /// Writes down a line that was run otherwise, with what it said.
     pub fn show(&mut self, line: &str, said: &str) {
+        // The instance's prefix stands for the root of the file system.
+        let said = said.replace(&self.kubectl.folder().display().to_string(), "");
         let said = said.trim_end_matches('\n');
         let end = if said.is_empty() { "" } else { "\n" };
         let _ = writeln!(self.text, "\n```console\n$ {line}\n{said}{end}```");

@@ -157,7 +157,7 @@ async fn configuration_errors_show_and_heal() {
     let waiting = |pod: &Value| container(pod)["state"]["waiting"]["reason"] == "CreateContainerConfigError";
     harness.until("p", SECOND, waiting).await;
     let pod = harness.pod("p").expect("the pod");
-    assert_eq!(container(&pod)["state"]["waiting"]["message"], "configmaps \"m\" not found");
+    assert_eq!(container(&pod)["state"]["waiting"]["message"], "configmap \"m\" not found");
     harness.api.put(
         "/api/v1/namespaces/default/configmaps/m",
         json!({"metadata": {"name": "m", "namespace": "default"}, "data": {"k": "v"}}),

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 const ROUNDS: u64 = 4;
 const PODS: u64 = 30;
 /// How long what is cleared up beside other work may take.
-const SETTLES: Duration = Duration::from_secs(30);
+const SETTLES: Duration = Duration::from_secs(150);
 /// Between two looks at the machine: nothing tells of control groups and namespaces.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// What the daemon may grow by over all rounds, beyond what the objects (events) it keeps need.

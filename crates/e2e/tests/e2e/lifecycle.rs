@@ -118,10 +118,11 @@ async fn a_failing_liveness_probe_restarts_and_says_so() {
 async fn readiness_and_startup_probes_gate() {
     let carob = Carob::with_images();
     let client = carob.client();
-    let file = |name: &str| json!({ "exec": { "command": ["cat", name] }, "periodSeconds": 1, "failureThreshold": 100 });
-    create(&client, &with_container(sleeper("ready"), json!({ "readinessProbe": file("/tmp/ready") }))).await;
+    let file = |name: &str, failures: u32| json!({ "exec": { "command": ["cat", name] }, "periodSeconds": 1, "failureThreshold": failures });
+    create(&client, &with_container(sleeper("ready"), json!({ "readinessProbe": file("/tmp/ready", 2) })))
+        .await;
     let gated = json!({
-        "startupProbe": file("/tmp/started"),
+        "startupProbe": file("/tmp/started", 100),
         "livenessProbe": { "exec": { "command": ["cat", "/tmp/started"] }, "periodSeconds": 1, "failureThreshold": 1 },
     });
     create(&client, &with_container(sleeper("started"), gated)).await;

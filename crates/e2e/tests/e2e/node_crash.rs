@@ -197,6 +197,11 @@ impl World {
         let note = pod_name.clone();
         for name in counting {
             let own = all.iter().flatten().flatten().find(|own| own.name == name).expect("a status");
+            // It is running before its script has come to note that.
+            let begin = Instant::now();
+            while self.starts(&note, &name) <= own.restart_count && begin.elapsed() < SETTLES {
+                std::thread::sleep(Duration::from_millis(20));
+            }
             assert_eq!(self.starts(&note, &name), own.restart_count + 1, "{pod_name}/{name}: starts");
             for (instance, text) in chaos::logs(&self.carob, pod, &name) {
                 for (number, line) in text.lines().enumerate() {

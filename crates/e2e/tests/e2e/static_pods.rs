@@ -59,7 +59,8 @@ async fn a_changed_path_takes_effect_after_a_restart() {
     wait::ready(&client, "web-node1").await;
     let config = carob.path("var/lib/kubelet/config.yaml");
     let text = std::fs::read_to_string(&config).expect("the config is written at the first start");
-    assert!(text.contains("staticPodPath: /etc/kubernetes/manifests"), "{text}");
+    let manifests = carob.path("etc/kubernetes/manifests").display().to_string();
+    assert!(text.contains(&format!("staticPodPath: {manifests}\n")), "{text}");
     let other = carob.path("other");
     std::fs::create_dir(&other).expect("a directory");
     std::fs::write(
@@ -67,8 +68,7 @@ async fn a_changed_path_takes_effect_after_a_restart() {
         WEB.replace("name: web", "name: second").replace("8080", "8081"),
     )
     .expect("written");
-    std::fs::write(&config, text.replace("/etc/kubernetes/manifests", &other.display().to_string()))
-        .expect("written");
+    std::fs::write(&config, text.replace(&manifests, &other.display().to_string())).expect("written");
     carob.end_daemon(rustix::process::Signal::TERM);
     assert_eq!(carob.up(&[]).code, 0, "{}", carob.log_tail());
     wait::ready(&client_again(&carob), "second-node1").await;

@@ -46,7 +46,7 @@ async fn commands_make_and_show_pods() {
     );
     wait::ready(&client, "webserver").await;
     session.says("kubectl get pods -l app=nginx-app", &["webserver"]);
-    session.says("kubectl exec webserver -- printenv MYVAR", &["testvalue"]);
+    session.says("kubectl exec webserver -- sh -c 'echo $MYVAR'", &["testvalue"]);
     session.says("kubectl get po --all-namespaces", &["default", "webserver"]);
     session.note("A manifest without making anything:");
     session.says("kubectl run redis --image=redis123 --dry-run=client -o yaml", &["image: redis123"]);
@@ -377,7 +377,7 @@ async fn a_private_image_wants_a_secret() {
     assert_eq!(answer.code, 0, "{}", answer.stderr);
     session.show(make, &answer.stdout);
     wait::ready(&client, "private-image-pod").await;
-    session.says("kubectl get pods", &["private-image-pod   1/1     Running            0"]);
+    session.says("kubectl get pods", &["private-image-pod   1/1     Running   0"]);
     session.ok("kubectl delete -f private.yaml --grace-period=1");
     session.end();
 }
