@@ -160,17 +160,24 @@ async fn basic_and_bearer_challenges_are_answered() {
     let bearer = "Bearer realm=\"http://HOST/token\",service=\"r\",scope=\"repository:app:pull\"";
     let denied = "pull access denied, repository does not exist or may require authorization: authorization failed: \
                   no basic auth credentials";
-    // Header, challenge, texts without credentials and with wrong ones.
+    // Header, challenge, texts without credentials and with wrong ones, and how the latter ends.
     let rows = [
-        ("Basic dTpw", "Basic realm=x", denied, "unexpected status from HEAD request to "),
+        (
+            "Basic dTpw",
+            "Basic realm=x",
+            denied,
+            "unexpected status from HEAD request to ",
+            ": 401 Unauthorized",
+        ),
         (
             "Bearer t0ken",
             bearer,
             "failed to authorize: failed to fetch anonymous token: unexpected status from GET request to ",
             "failed to authorize: failed to fetch oauth token: unexpected status from GET request to ",
+            ": 403 Forbidden",
         ),
     ];
-    for (header, challenge, without, wrong) in rows {
+    for (header, challenge, without, wrong, end) in rows {
         let scratch = tempfile::tempdir().unwrap();
         let registry = FakeRegistry::start(needs(header, challenge.to_owned())).await;
         registry.put("app", "latest", &Fixture::simple());
@@ -185,7 +192,7 @@ async fn basic_and_bearer_challenges_are_answered() {
         };
         let error = store.pull_image(&name, Some(&auth("wrong")), None).await.unwrap_err();
         assert!(error.message.contains(&format!("failed to resolve image: {wrong}")), "{error}");
-        assert!(error.message.ends_with(": 401 Unauthorized"), "{error}");
+        assert!(error.message.ends_with(end), "{error}");
         store.pull_image(&name, Some(&auth("p")), None).await.unwrap();
     }
 }

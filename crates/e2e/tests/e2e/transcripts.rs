@@ -289,7 +289,7 @@ async fn several_containers_do_one_job() {
     session
         .says("kubectl logs adapter -c adapter | sed 's/[0-9]*$/N/' | head -n 1", &["app_requests_total N"]);
     follow("logs -f ambassador -c app", "+PONG");
-    session.says("kubectl logs ambassador -c app | head -n 1", &["+PONG"]);
+    session.says("kubectl logs ambassador -c app | grep -m 1 PONG", &["+PONG"]);
     session.note("One container of several:");
     session.says("kubectl exec multipod -c nginx-container -- /bin/bash -c 'echo $HOSTNAME'", &["multipod"]);
     session.says(
