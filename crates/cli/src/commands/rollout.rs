@@ -208,28 +208,29 @@ fn progress(object: &Value) -> Result<(String, bool), Failure> {
         }
         "DaemonSet" => Ok(("Waiting for daemon set spec update to be observed...\n".into(), false)),
         "StatefulSet" if observed && number(&["status", "observedGeneration"]) > 0 => {
-            let ready = number(&["status", "readyReplicas"]);
-            if ready < wanted {
-                return Ok((format!("Waiting for {} pods to be ready...\n", wanted - ready), false));
-            }
-            let updated = number(&["status", "updatedReplicas"]);
-            if object["status"]["updateRevision"] != object["status"]["currentRevision"] {
-                let text = format!(
-                    "waiting for statefulset rolling update to complete {updated} pods at revision {}...\n",
-                    object.text(&["status", "updateRevision"])
-                );
-                return Ok((text, false));
-            }
-            let current = number(&["status", "currentReplicas"]);
-            let revision = object.text(&["status", "currentRevision"]);
-            Ok((
-                format!("statefulset rolling update complete {current} pods at revision {revision}...\n"),
-                true,
-            ))
+            Ok(stateful_set_progress(object, wanted))
         }
         "StatefulSet" => Ok(("Waiting for statefulset spec update to be observed...\n".into(), false)),
         _ => Err(message("")),
     }
+}
+
+fn stateful_set_progress(object: &Value, wanted: i64) -> (String, bool) {
+    let number = |name: &str| object.integer(&["status", name]).unwrap_or(0);
+    let revision = |name: &str| object.text(&["status", name]);
+    let ready = number("readyReplicas");
+    if ready < wanted {
+        return (format!("Waiting for {} pods to be ready...\n", wanted - ready), false);
+    }
+    if revision("updateRevision") != revision("currentRevision") {
+        let (updated, target) = (number("updatedReplicas"), revision("updateRevision"));
+        let text = format!(
+            "waiting for statefulset rolling update to complete {updated} pods at revision {target}...\n"
+        );
+        return (text, false);
+    }
+    let (current, reached) = (number("currentReplicas"), revision("currentRevision"));
+    (format!("statefulset rolling update complete {current} pods at revision {reached}...\n"), true)
 }
 
 async fn status(invocation: &Invocation<'_>) -> Result<(), Failure> {

@@ -82,7 +82,8 @@ impl RootProvider for Roots {
     }
 
     async fn retain_roots(&self, container_ids: &[String]) -> Result<()> {
-        for entry in std::fs::read_dir(&self.writable).unwrap().flatten() {
+        // The directory is there once a container was made.
+        for entry in std::fs::read_dir(&self.writable).into_iter().flatten().flatten() {
             let id = entry.file_name().to_string_lossy().into_owned();
             if !container_ids.contains(&id) {
                 let _ = std::fs::remove_dir_all(entry.path());
