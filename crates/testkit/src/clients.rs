@@ -27,6 +27,7 @@ pub struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
     folder: PathBuf,
+    home: PathBuf,
 }
 
 impl Kubectl {
@@ -41,7 +42,12 @@ impl Kubectl {
             Kind::Own => own(folder),
         };
         let program = program.unwrap_or_else(|error| panic!("kubectl ({kind:?}): {error:#}"));
-        Self { program, kubeconfig: kubeconfig.to_owned(), folder: folder.to_owned() }
+        Self {
+            program,
+            kubeconfig: kubeconfig.to_owned(),
+            folder: folder.to_owned(),
+            home: folder.to_owned(),
+        }
     }
 
     /// The directory it works in.
@@ -60,19 +66,19 @@ impl Kubectl {
         let mut command = Command::new(&self.program);
         command.args(arguments).current_dir(&self.folder).env("KUBECONFIG", &self.kubeconfig);
         // Its cache of discovery lives as long as the instance.
-        command.env("HOME", &self.folder).env("KUBECACHEDIR", self.folder.join(".kube/cache"));
+        command.env("HOME", &self.home).env("KUBECACHEDIR", self.home.join(".kube/cache"));
         command
     }
 
     /// A line for the shell, where this client is called `kubectl`.
     pub fn shell(&self, line: &str) -> Command {
-        let path = std::iter::once(self.folder.as_os_str().to_owned());
+        let path = std::iter::once(self.home.as_os_str().to_owned());
         let rest = crate::variable("PATH").unwrap_or_default();
         let path = path.chain(std::env::split_paths(&rest).map(Into::into));
         let path = std::env::join_paths(path).unwrap_or_default();
         let mut command = Command::new("sh");
         command.args(["-c", line]).current_dir(&self.folder).env("PATH", path);
-        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", &self.folder).env("TERM", "xterm");
+        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", &self.home).env("TERM", "xterm");
         command
     }
 

@@ -9,7 +9,7 @@ use testkit::command::succeed;
 use testkit::{Running, cache, packages};
 
 /// Kernel modules that a node needs, beside those that they need themselves.
-const MODULES: [&str; 18] = [
+const MODULES: [&str; 22] = [
     "overlay",
     "veth",
     "bridge",
@@ -25,6 +25,10 @@ const MODULES: [&str; 18] = [
     "nft_fib_ipv6",
     "nft_reject",
     "nft_reject_inet",
+    "nft_reject_ipv4",
+    "nft_reject_ipv6",
+    "nft_log",
+    "nft_limit",
     "nft_redir",
     "nf_conntrack",
     "nft_numgen",
