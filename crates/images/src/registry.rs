@@ -314,36 +314,33 @@ impl Session {
         had_answer: bool,
     ) -> Result<Option<String>, RegistryError> {
         let credentials = self.endpoints[index].credentials.as_ref();
-        for value in headers.get_all(header::WWW_AUTHENTICATE) {
-            for challenge in auth::parse_challenges(value.to_str().unwrap_or_default()) {
-                match challenge {
-                    Challenge::Bearer { error, .. } if had_answer => {
-                        let text = if error.is_empty() {
-                            "authorization failed".to_owned()
-                        } else {
-                            format!("server message: {error}: authorization failed")
-                        };
-                        return Err(RegistryError::Denied(text));
-                    }
-                    Challenge::Bearer { realm, service, scope, .. } => {
-                        let request = auth::token_request(&realm, &service, &scope, credentials);
-                        let anonymous = credentials.is_none();
-                        return self.fetch_token(index, request, anonymous).await.map(Some);
-                    }
-                    Challenge::Basic => {
-                        let usable =
-                            |found: &&Credentials| !found.username.is_empty() && !found.password.is_empty();
-                        let Some(credentials) = credentials.filter(usable) else {
-                            let text = "authorization failed: no basic auth credentials";
-                            return Err(RegistryError::Denied(text.to_owned()));
-                        };
-                        // Refused, they are refused for good: the status says it all.
-                        return Ok((!had_answer).then(|| auth::basic_header(credentials)));
-                    }
-                }
+        let values = headers.get_all(header::WWW_AUTHENTICATE).into_iter();
+        let mut challenges =
+            values.flat_map(|value| auth::parse_challenges(value.to_str().unwrap_or_default()));
+        match challenges.next() {
+            None => Ok(None),
+            Some(Challenge::Bearer { error, .. }) if had_answer => {
+                let text = if error.is_empty() {
+                    "authorization failed".to_owned()
+                } else {
+                    format!("server message: {error}: authorization failed")
+                };
+                Err(RegistryError::Denied(text))
+            }
+            Some(Challenge::Bearer { realm, service, scope, .. }) => {
+                let request = auth::token_request(&realm, &service, &scope, credentials);
+                self.fetch_token(index, request, credentials.is_none()).await.map(Some)
+            }
+            Some(Challenge::Basic) => {
+                let usable = |found: &&Credentials| !found.username.is_empty() && !found.password.is_empty();
+                let Some(credentials) = credentials.filter(usable) else {
+                    let text = "authorization failed: no basic auth credentials";
+                    return Err(RegistryError::Denied(text.to_owned()));
+                };
+                // Refused, they are refused for good: the status says it all.
+                Ok((!had_answer).then(|| auth::basic_header(credentials)))
             }
         }
-        Ok(None)
     }
 
     async fn fetch_token(

@@ -70,7 +70,7 @@ fn normalise(place: &str) -> String {
     let rest = place.strip_prefix("https://").or_else(|| place.strip_prefix("http://")).unwrap_or(place);
     let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
     let path = match path.strip_prefix("/v1/").or_else(|| path.strip_prefix("/v2/")) {
-        Some(rest) if rest.is_empty() => "",
+        Some("") => "",
         Some(_) => &path[3..],
         None => path,
     };

@@ -35,7 +35,7 @@ fn bytes_are_upstreams() {
     // A namespace as upstream stores it.
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "test",
         "creationTimestamp": "2026-01-02T03:04:05Z"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
-    let expected = b"k8s\0\n\x0f\n\x02v1\x12\tNamespace\x126\n\x1c\n\x04test\x12\0\x1a\0\"\0*\02\08\0B\
+    let expected = b"k8s\0\n\x0f\n\x02v1\x12\tNamespace\x126\n\x1c\n\x04test\x12\0\x1a\0\"\0*\x002\x008\0B\
         \x08\x08\xa5\xeb\xdc\xca\x06\x10\0\x12\x0c\n\nkubernetes\x1a\x08\n\x06Active\x1a\0\"\0";
     let found = object(core("Namespace"), &namespace);
     let shorter = expected.len().min(found.len());
@@ -85,7 +85,7 @@ fn sample(ty: Type, depth: usize) -> Value {
         Type::MicroTime => "1969-12-31T23:59:59.000007Z".into(),
         Type::Duration => "-1m30s".into(),
         Type::IntOrString => {
-            if depth % 2 == 0 {
+            if depth.is_multiple_of(2) {
                 json!(80)
             } else {
                 json!("25%")

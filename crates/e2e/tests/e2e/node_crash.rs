@@ -182,13 +182,13 @@ impl World {
             assert_eq!(identities(&pod), identities(&own.seen), "{}: the same containers run on", own.name);
             assert_eq!(ready_since(&pod), ready_since(&own.seen), "{}: it was ready all the time", own.name);
             assert_eq!(pod.metadata.uid, own.seen.metadata.uid, "{}: the same Pod", own.name);
-            self.check_logs(&pod);
+            self.check_logs(&pod).await;
         }
         assert!(begin.elapsed() < SETTLES, "it took {:?} until all was right", begin.elapsed());
     }
 
     /// No line is missing, none is there twice, no instance is that nobody counted.
-    fn check_logs(&self, pod: &Pod) {
+    async fn check_logs(&self, pod: &Pod) {
         let (status, spec) = (pod.status.clone().unwrap_or_default(), pod.spec.clone().unwrap_or_default());
         let sidecars = spec.init_containers.into_iter().flatten().filter(|own| own.restart_policy.is_some());
         let counting = spec.containers.into_iter().chain(sidecars).map(|own| own.name);
@@ -200,7 +200,7 @@ impl World {
             // It is running before its script has come to note that.
             let begin = Instant::now();
             while self.starts(&note, &name) <= own.restart_count && begin.elapsed() < SETTLES {
-                std::thread::sleep(Duration::from_millis(20));
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
             assert_eq!(self.starts(&note, &name), own.restart_count + 1, "{pod_name}/{name}: starts");
             for (instance, text) in chaos::logs(&self.carob, pod, &name) {
@@ -258,7 +258,7 @@ impl World {
             let status = container(&back, &main.name).expect("a status");
             assert_eq!(status.restart_count, before + i32::from(!never), "{}/{}", own.name, main.name);
         }
-        self.check_logs(&back);
+        self.check_logs(&back).await;
         for init in back.spec.clone().unwrap_or_default().init_containers.into_iter().flatten() {
             let starts = self.starts(&own.name, &init.name);
             assert_eq!(starts, before + 2, "{}/{}: each sandbox begins anew", own.name, init.name);

@@ -215,7 +215,7 @@ async fn a_finalizer_holds_and_is_patched_away() {
     let name = session.ok("kubectl get -f held.yaml -o jsonpath='{.metadata.name}'");
     wait::ready(&client, &name).await;
     session.ok(&format!("kubectl delete pod {name} --wait=false"));
-    wait::pod(&client, &name, "ended", |pod| e2e::every_container_ended(pod)).await;
+    wait::pod(&client, &name, "ended", e2e::every_container_ended).await;
     session.says(&format!("kubectl get pod {name} -o jsonpath='{{.metadata.finalizers}}'"), &["["]);
     session.ok(&format!("kubectl patch pod {name} -p '{{\"metadata\":{{\"finalizers\":null}}}}'"));
     wait::gone::<Pod>(&client, Some("default"), &name).await;

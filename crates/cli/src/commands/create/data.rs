@@ -266,7 +266,7 @@ fn gather(invocation: &Invocation<'_>, holder: Holder) -> Result<Vec<(String, Ve
     let mut pairs = Pairs::new(holder, name(invocation)?);
     let (files, literals, lines) =
         (values.texts("from-file"), values.texts("from-literal"), values.texts("from-env-file"));
-    if !lines.is_empty() && !(files.is_empty() && literals.is_empty()) {
+    if !(lines.is_empty() || files.is_empty() && literals.is_empty()) {
         return Err(message("from-env-file cannot be combined with from-file or from-literal"));
     }
     // kubectl reads the literals of Secrets first, those of ConfigMaps last.
