@@ -29,13 +29,17 @@ pub async fn until<T: Object, R>(
     mut done: impl FnMut(&Objects<T>) -> Option<R>,
 ) -> R {
     let mut objects = Objects::new();
+    let mut problem = String::new();
     let work = async {
         loop {
             match follow(client, namespace, fields, &mut objects, &mut done).await {
                 Ok(Some(found)) => return found,
                 // The watch came to its end.
                 Ok(None) => {}
-                Err(_) => tokio::time::sleep(RECONNECT).await,
+                Err(status) => {
+                    problem = status.message;
+                    tokio::time::sleep(RECONNECT).await;
+                }
             }
         }
     };
@@ -43,7 +47,11 @@ pub async fn until<T: Object, R>(
         Ok(found) => found,
         Err(_) => {
             let states: Vec<String> = objects.values().map(|own| show(own)).collect();
-            panic!("{what}: not within {PATIENCE:?}; {} {fields}:\n{}", T::KIND, states.join("\n"));
+            let states = states.join("\n");
+            panic!(
+                "{what}: not within {PATIENCE:?}; {} {fields}:\n{states}\nlast error: {problem:?}",
+                T::KIND
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Pods come and go by the hundred, some of them while their processes and the daemon are killed: nothing of them
-//! stays on the machine, and the daemon does not grow. `CAROB_LEAK_ROUNDS` makes it longer, `CAROB_LEAK_SEED` repeats
-//! a run.
+//! Pods come and go by the hundred: nothing of them stays on the machine, and the daemon does not grow. `CAROB_LEAK_ROUNDS`
+//! makes it longer, `CAROB_LEAK_KILL_ROUNDS` adds rounds in which their processes and the daemon are killed,
+//! `CAROB_LEAK_SEED` repeats a run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -205,7 +205,9 @@ async fn pods_leave_nothing_behind() {
     // An event is kept for an hour: as a tree, as bytes, and in the ring of changes.
     let bound_kib = GROWTH_KIB_MAX + more * 16;
     assert!(growth_kib < bound_kib, "the daemon grew by {growth_kib} KiB with {more} events more");
-    for number in rounds + 1..=rounds * 2 {
+    // The long form: an instance that is killed meanwhile, as often as told.
+    let kills = chaos::number("CAROB_LEAK_KILL_ROUNDS", 0);
+    for number in rounds + 1..=rounds + kills {
         round(&carob, &random, number, true).await;
         check(&carob, &idle).await;
         eprintln!("round {number} with kills: {:?} descriptors and KiB", daemon(&carob));
