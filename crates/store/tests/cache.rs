@@ -24,8 +24,17 @@ impl Decode for Text {
     }
 }
 
-/// A store whose writers are elsewhere: no sinks, only the stream.
-struct Foreign(MemoryStore);
+/// How a store tells its caches of changes.
+#[derive(Clone, Copy, PartialEq)]
+enum Tells {
+    /// By the stream: its writers are elsewhere.
+    ByStream,
+    /// By a call, and somebody writes in the very moment of attaching.
+    ByCallAtOnce,
+}
+
+/// A store that tells of changes otherwise than the memory does.
+struct Foreign(MemoryStore, Tells);
 
 #[async_trait]
 impl Store for Foreign {
@@ -62,8 +71,14 @@ impl Store for Foreign {
     async fn expire(&self, now_s: u64) -> Result<usize> {
         self.0.expire(now_s).await
     }
-    fn attach(&self, _prefix: &str, _sink: Weak<dyn Sink>) -> bool {
-        false
+    fn attach(&self, prefix: &str, sink: Weak<dyn Sink>) -> bool {
+        if self.1 == Tells::ByStream {
+            return false;
+        }
+        self.0.attach(prefix, sink);
+        let write = self.0.transact(Transaction::default().put("/p/first", "early", None));
+        futures::executor::block_on(write).expect("written");
+        true
     }
 }
 
@@ -230,7 +245,7 @@ async fn unreadable_objects_are_reported() {
 
 #[tokio::test]
 async fn a_foreign_store_is_followed() {
-    let store: Arc<dyn Store> = Arc::new(Foreign(MemoryStore::new(Clock::system())));
+    let store: Arc<dyn Store> = Arc::new(Foreign(MemoryStore::new(Clock::system()), Tells::ByStream));
     put(&store, "/p/1", "before").await;
     let cache = cache_over(&store, Options::default()).await;
     let mut watcher = cache.subscribe("/p/", None, false).await.unwrap();
@@ -292,4 +307,13 @@ async fn every_watch_tells_the_same_story() {
             here.unwrap().entries.iter().map(|entry| (entry.key.clone(), entry.modified)).collect();
         assert_eq!(found, keys, "seed {seed} at {at}");
     }
+}
+
+#[tokio::test]
+async fn a_write_in_the_moment_of_opening_does_not_end_the_cache() {
+    let store: Arc<dyn Store> = Arc::new(Foreign(MemoryStore::new(Clock::system()), Tells::ByCallAtOnce));
+    let cache = cache_over(&store, Options::default()).await;
+    assert!(cache.get("/p/first").is_some(), "written while the cache was opened");
+    put(&store, "/p/later", "late").await;
+    assert!(cache.get("/p/later").is_some(), "written afterwards");
 }

@@ -11,7 +11,7 @@ mod state;
 mod watcher;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -138,8 +138,8 @@ pub struct Cache<D: Decode> {
     prefix: String,
     options: Options,
     state: RwLock<State<D::Object>>,
-    /// How far the followed watch stream is; unused (and `None`) when the store calls this cache itself.
-    followed: Option<Followed>,
+    /// How far the followed watch stream is; unused (and unset) when the store calls this cache itself.
+    followed: OnceLock<Followed>,
 }
 
 #[derive(Default)]
@@ -154,15 +154,16 @@ impl<D: Decode> Cache<D> {
     /// # Errors
     /// When the store cannot be read.
     pub async fn new(store: Arc<dyn Store>, decoder: D, prefix: &str, options: Options) -> Result<Arc<Self>> {
-        let cache = Arc::new_cyclic(|this: &Weak<Self>| {
-            let sink: Weak<dyn Sink> = this.clone();
-            let attached = store.attach(prefix, sink);
-            let followed = (!attached).then(Followed::default);
-            let prefix = prefix.to_owned();
-            Self { store, decoder, prefix, options, state: RwLock::default(), followed }
-        });
-        if cache.followed.is_none() {
-            let listing = cache.store.list(prefix, None, 0, None).await?;
+        let prefix = prefix.to_owned();
+        let state = RwLock::default();
+        let cache = Arc::new(Self { store, decoder, prefix, options, state, followed: OnceLock::new() });
+        // Only once it is there whole: a commit that finds a sink gone drops it for good.
+        let weak: Weak<Self> = Arc::downgrade(&cache);
+        if !cache.store.attach(&cache.prefix, weak) {
+            cache.followed.get_or_init(Followed::default);
+        }
+        if cache.followed.get().is_none() {
+            let listing = cache.store.list(&cache.prefix, None, 0, None).await?;
             cache.fill(&listing.records, listing.revision);
         } else {
             let stream = cache.reload().await?;
@@ -242,7 +243,7 @@ impl<D: Decode> Cache<D> {
 
     /// Waits until every change up to `revision` is in. Returns at once for own writes to an embedded store.
     pub async fn wait_until(&self, revision: u64) {
-        let Some(followed) = &self.followed else { return self.store.wait_progress(revision).await };
+        let Some(followed) = self.followed.get() else { return self.store.wait_progress(revision).await };
         loop {
             let advanced = followed.advanced.notified();
             if self.progress() >= revision {
@@ -308,7 +309,7 @@ impl<D: Decode> Cache<D> {
     }
 
     fn progress(&self) -> u64 {
-        match &self.followed {
+        match self.followed.get() {
             None => self.store.progress(),
             Some(followed) => followed.revision.load(Ordering::Acquire),
         }
@@ -347,7 +348,7 @@ impl<D: Decode> Cache<D> {
     }
 
     fn advance(&self, revision: u64) {
-        if let Some(followed) = &self.followed {
+        if let Some(followed) = self.followed.get() {
             followed.revision.fetch_max(revision, Ordering::AcqRel);
             followed.advanced.notify_waiters();
         }
