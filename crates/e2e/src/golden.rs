@@ -58,7 +58,7 @@ pub fn words(line: &str) -> Vec<String> {
 }
 
 /// What differs from run to run: expression, what stands for it. In this order.
-const MASKS: [(&str, &str); 38] = [
+const MASKS: [(&str, &str); 39] = [
     // The recorded server is a downstream build with one ConfigMap more in each Pod.
     (r"(?m)^ *ConfigMapName: +openshift-service-ca.crt\n *Optional: +false\n", ""),
     (
@@ -92,6 +92,7 @@ const MASKS: [(&str, &str); 38] = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "T"),
     (r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}", "T"),
     (r"\[[A-Z][a-z]{2} [A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d\.\d+ \d{4}\]", "[T]"),
+    (r"\b[A-Z][a-z]{2} [A-Z][a-z]{2} +\d+ \d\d:\d\d:\d\d UTC \d{4}\b", "T"),
     (r"(?m)^([IWE])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ ([a-z_]+\.go):\d+\]", "$1 $2]"),
     (r"\((\d+[smhd])+ ago\)", "(A ago)"),
     (r"(\d+[smhd])+ \(x\d+ over (\d+[smhd])+\)", "A"),
