@@ -58,7 +58,7 @@ pub fn words(line: &str) -> Vec<String> {
 }
 
 /// What differs from run to run: expression, what stands for it. In this order.
-const MASKS: [(&str, &str); 39] = [
+const MASKS: [(&str, &str); 40] = [
     // The recorded server is a downstream build with one ConfigMap more in each Pod.
     (r"(?m)^ *ConfigMapName: +openshift-service-ca.crt\n *Optional: +false\n", ""),
     (
@@ -102,6 +102,7 @@ const MASKS: [(&str, &str); 39] = [
     // A container that ends again and again is seen as ended or as waiting.
     (r"\bCrashLoopBackOff\b", "Error"),
     // An image that cannot be had is seen as just refused or as to be tried again.
+    (r"\bErrImagePull\b", "ImagePullBackOff"),
     (r"trying and failing to pull image", "image can't be pulled"),
     // Addresses and versions.
     (r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(/\d+)?(:\d+)?\b", "I"),
