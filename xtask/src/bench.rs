@@ -13,8 +13,10 @@ pub fn run(write: bool) -> anyhow::Result<()> {
         command.args(["build", "--release", "--locked"]).args(arguments).current_dir(root);
         succeed(&mut command)
     };
-    cargo(&["-p", "carob", "-p", "bench"])?;
-    cargo(&["-p", "scheduler", "--example", "bench"])?;
+    // Each by itself: together they would be built with other features of the same dependencies, carob once more.
+    cargo(&["-p", "carob"])?;
+    cargo(&["-p", "bench"])?;
+    cargo(&["-p", "scheduler", "--example", "scheduler-bench"])?;
     // This program is beside the release folder: <target>/<platform>/debug/xtask.
     let program = std::env::current_exe().context("finding this program")?;
     let platform = program.ancestors().nth(2).context("this program is in a target directory")?;
@@ -22,7 +24,7 @@ pub fn run(write: bool) -> anyhow::Result<()> {
     let samples = platform.parent().context("a target directory")?.join("bench");
     let mut bench = Command::new(release.join("bench"));
     bench.arg("--binary").arg(release.join("carob")).arg("--samples").arg(samples);
-    bench.arg("--scheduler").arg(release.join("examples/bench"));
+    bench.arg("--scheduler").arg(release.join("examples/scheduler-bench"));
     if write {
         bench.arg("--document").arg(root.join("docs/performance.md"));
     }
