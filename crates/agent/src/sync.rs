@@ -53,6 +53,8 @@ pub struct PodState {
     pub quick_steps: u32,
     /// Failed steps in a row, for the pause after them.
     pub failures_in_a_row: u32,
+    /// Failures in a row to show a static Pod in the API.
+    pub mirror_failures: u32,
     /// Probes under way.
     pub probes: crate::probes::Probes,
 }
@@ -140,9 +142,7 @@ impl Step<'_> {
             self.shared.recorder.normal(object, "DeadlineExceeded", message.clone());
             self.state.failed = Some(("DeadlineExceeded".into(), message));
         }
-        if pod::is_static(self.pod) {
-            mirror::reconcile(self.shared, self.mailbox, self.pod).await;
-        }
+        let mirror_at = self.mirror().await;
         let status = self.report(&observed, false);
         if is_final(&status) {
             return Next::End;
@@ -179,7 +179,18 @@ impl Step<'_> {
             return Next::Wait(self.shared.now().checked_add(pause).ok());
         }
         self.state.quick_steps = 0;
-        Next::Wait(earlier(retry_at, self.deadline()))
+        Next::Wait(earlier(mirror_at, earlier(retry_at, self.deadline())))
+    }
+
+    /// Lets the API show a static Pod. Answers when that is to be tried again, if it failed.
+    async fn mirror(&mut self) -> Option<jiff::Timestamp> {
+        if !pod::is_static(self.pod) || mirror::reconcile(self.shared, self.mailbox, self.pod).await {
+            self.state.mirror_failures = 0;
+            return None;
+        }
+        let pause = mirror::pause_after(self.state.mirror_failures);
+        self.state.mirror_failures += 1;
+        self.shared.now().checked_add(pause).ok()
     }
 
     /// Whether what was done made something else possible at once: the container after a sidecar that runs now.

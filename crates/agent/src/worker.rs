@@ -216,8 +216,10 @@ async fn finish(step: &mut Step<'_>) -> bool {
         return false;
     }
     let mirror = mailbox.inbox.lock().mirror.clone();
-    if let Some(mirror) = mirror {
-        mirror::delete(shared, &mirror).await;
+    if let Some(mirror) = mirror
+        && !mirror::delete(shared, &mirror).await
+    {
+        tokio::spawn(mirror::delete_surely(Arc::clone(shared), mirror));
     }
     shared.statuses.forget(uid);
     true

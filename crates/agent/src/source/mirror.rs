@@ -6,8 +6,13 @@ use client::DeleteOptions;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use podlogic::pod::{self, HASH_ANNOTATION, MIRROR_ANNOTATION};
+use tokio::time::Duration;
 
 use crate::shared::{Mailbox, Shared};
+
+/// Pause after the first failure, and the longest.
+const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(20);
 
 /// The post box of the static Pod that a mirror stands for.
 fn original(shared: &Shared, mirror: &Pod) -> Option<Arc<Mailbox>> {
@@ -27,8 +32,7 @@ fn original(shared: &Shared, mirror: &Pod) -> Option<Arc<Mailbox>> {
 pub fn seen(shared: &Arc<Shared>, mirror: Pod) {
     let Some(mailbox) = original(shared, &mirror) else {
         // Its static Pod is gone.
-        let shared = Arc::clone(shared);
-        tokio::spawn(async move { delete(&shared, &mirror).await });
+        tokio::spawn(delete_surely(Arc::clone(shared), Arc::new(mirror)));
         return;
     };
     let key = |pod: &Pod| (pod.metadata.uid.clone(), pod.metadata.deletion_timestamp.clone());
@@ -65,20 +69,39 @@ pub async fn delete(shared: &Shared, mirror: &Pod) -> bool {
     }
 }
 
-/// Makes sure that a static Pod has its mirror.
-pub async fn reconcile(shared: &Arc<Shared>, mailbox: &Mailbox, static_pod: &Pod) {
-    let Some(client) = &shared.options.client else { return };
+/// Deletes the mirror of a static Pod that is gone: again and again while the API server or its store fails. Ends with
+/// the first answer that it is deleted, or another by now.
+pub async fn delete_surely(shared: Arc<Shared>, mirror: Arc<Pod>) {
+    let mut failures = 0;
+    while !delete(&shared, &mirror).await {
+        tokio::time::sleep(pause_after(failures)).await;
+        failures += 1;
+    }
+}
+
+/// How long to wait after so many failures in a row before.
+pub fn pause_after(failures: u32) -> Duration {
+    (RETRY * 2u32.saturating_pow(failures.min(5))).min(RETRY_MAX)
+}
+
+/// Makes sure that a static Pod has its mirror. Answers whether nothing is left to do: after `false` it is to be tried
+/// again, since no event tells when the API server can write again.
+pub async fn reconcile(shared: &Arc<Shared>, mailbox: &Mailbox, static_pod: &Pod) -> bool {
+    let Some(client) = &shared.options.client else { return true };
     let hash = pod::annotation(static_pod, HASH_ANNOTATION).unwrap_or_default();
     let mirror = mailbox.inbox.lock().mirror.clone();
     if let Some(mirror) = mirror {
         let fits = pod::annotation(&mirror, MIRROR_ANNOTATION) == Some(hash) && !pod::is_deleted(&mirror);
-        if fits || !delete(shared, &mirror).await {
-            return;
+        if fits {
+            return true;
+        }
+        if !delete(shared, &mirror).await {
+            return false;
         }
         mailbox.inbox.lock().mirror = None;
     }
     let node = shared.node.read().clone();
-    let Some(uid) = node.as_ref().and_then(|node| node.metadata.uid.clone()) else { return };
+    let Some(uid) = node.as_ref().and_then(|node| node.metadata.uid.clone()) else { return true };
     let mut copy = static_pod.clone();
     copy.status = None;
     copy.metadata.uid = None;
@@ -96,16 +119,17 @@ pub async fn reconcile(shared: &Arc<Shared>, mailbox: &Mailbox, static_pod: &Pod
     match client.create(Some(namespace), &copy).await {
         Ok(mirror) => mailbox.inbox.lock().mirror = Some(Arc::new(mirror)),
         Err(status) if status.is(model::Reason::AlreadyExists) => {
+            // Either our own, made before a restart, or that of an earlier file, which is to be deleted first.
             let present = client.get::<Pod>(Some(namespace), pod::name(static_pod)).await;
-            if let Some(present) =
-                present.ok().filter(|own| pod::annotation(own, MIRROR_ANNOTATION) == Some(hash))
-            {
-                mailbox.inbox.lock().mirror = Some(Arc::new(present));
-            }
+            let fits = |own: &Pod| pod::annotation(own, MIRROR_ANNOTATION) == Some(hash);
+            let Some(present) = present.ok().filter(fits) else { return false };
+            mailbox.inbox.lock().mirror = Some(Arc::new(present));
         }
         Err(status) => {
             let name = pod::name(static_pod);
             tracing::warn!(pod = name, namespace, error = status.message, "creating a mirror pod");
+            return false;
         }
     }
+    true
 }

@@ -106,6 +106,91 @@ async fn a_node_alone_runs_static_pods() {
     assert!(again.is_ok(), "no log says AGAIN in {}:\n{}", logs.display(), carob.log_tail());
 }
 
+/// A file system of a few megabytes in the place of the store's directory, so that it can be filled.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    /// Moves the files of a stopped daemon's store there.
+    fn instead_of(folder: std::path::PathBuf) -> Self {
+        let aside = folder.with_extension("aside");
+        std::fs::rename(&folder, &aside).expect("the store is set aside");
+        std::fs::create_dir(&folder).expect("a directory");
+        let size = Some(c"size=24m,mode=0700");
+        rustix::mount::mount("tmpfs", &folder, "tmpfs", rustix::mount::MountFlags::empty(), size)
+            .expect("a tmpfs");
+        for entry in std::fs::read_dir(&aside).expect("the store's files").flatten() {
+            std::fs::copy(entry.path(), folder.join(entry.file_name())).expect("copied");
+        }
+        Self(folder)
+    }
+
+    /// Leaves no byte free.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filler")).expect("a file");
+        for size in [1 << 20, 1 << 12, 1] {
+            while std::io::Write::write_all(&mut file, &vec![0; size]).is_ok() {}
+        }
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.0.join("filler")).expect("removed");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[tokio::test]
+async fn static_pods_come_and_go_while_the_store_fails() {
+    let carob = Carob::start_with_images(Options { static_pods: &[("web.yaml", WEB)], ..Options::default() });
+    wait::ready(&carob.client(), "web-node1").await;
+    carob.end_daemon(rustix::process::Signal::TERM);
+    let disk = SmallDisk::instead_of(carob.path("var/lib/carob/store"));
+    assert_eq!(carob.up(&[]).code, 0, "{}", carob.log_tail());
+    wait::ready(&carob.client(), "web-node1").await;
+    disk.fill();
+    let client = carob.client();
+    let refused = async {
+        // What the store's file still has room for is written.
+        for number in 0.. {
+            let object = serde_json::json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": format!("filler-{number}") },
+                "data": { "text": "x".repeat(500_000) },
+            });
+            if let Err(status) = e2e::try_create(&client, &object).await {
+                return status;
+            }
+        }
+        unreachable!("the numbers do not end")
+    };
+    let refused =
+        tokio::time::timeout(wait::PATIENCE, refused).await.expect("the store is full at some time");
+    assert_eq!(refused.code, 507, "{}", refused.message);
+    // One goes, another comes, and no API object can be written of either.
+    let logs = carob.path("var/log/containers");
+    let manifests = carob.path("etc/kubernetes/manifests");
+    let other = WEB.replace("name: web", "name: second").replace("8080", "8081").replace("WORD", "SECOND");
+    std::fs::write(manifests.join("second.yaml"), other).expect("written");
+    let found = tokio::time::timeout(wait::PATIENCE, log_with(&logs, "SECOND")).await;
+    assert!(found.is_ok(), "the Pod of the new file does not run:\n{}", carob.log_tail());
+    std::fs::remove_file(manifests.join("web.yaml")).expect("removed");
+    let gone = async {
+        while std::fs::read_dir(carob.path("var/lib/kubelet/pods")).is_ok_and(|pods| pods.count() > 1) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let gone = tokio::time::timeout(wait::PATIENCE, gone).await;
+    assert!(gone.is_ok(), "the Pod outlives its file:\n{}", carob.log_tail());
+    // With room again, what the API shows follows.
+    disk.empty();
+    wait::ready(&carob.client(), "second-node1").await;
+    wait::gone::<Pod>(&carob.client(), Some("default"), "web-node1").await;
+    carob.end_daemon(rustix::process::Signal::TERM);
+}
+
 /// Returns when a file of the directory holds the text. There is no API server to watch, so the files are read.
 async fn log_with(folder: &Path, text: &str) {
     loop {
