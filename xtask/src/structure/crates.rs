@@ -44,16 +44,21 @@ const IMPURE: &[&str] = &[
 ];
 /// The only crates that may name the store: who serves it, who constructs it. Tests of others may make an API server.
 const STORE_USERS: &[&str] = &["store", "apiserver", "carob"];
+/// What `cargo test` leaves out: packages whose tests all need root. `make test` runs them.
+const NOT_BY_DEFAULT: &[&str] = &["e2e"];
 /// The layer that shipped code never depends on.
 const TEST_LAYER: &str = "tests and chores";
 
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
+    /// Ids of those that cargo means when none is named.
+    workspace_default_members: Vec<String>,
 }
 
 #[derive(Deserialize)]
 struct Package {
+    id: String,
     name: String,
     dependencies: Vec<Dependency>,
 }
@@ -81,6 +86,11 @@ pub(super) fn check(project: &Project) -> anyhow::Result<Findings> {
         found.breaches.extend(edges.filter_map(|edge| breach(&package.name, edge)));
         if layer(&package.name).is_none() {
             found.breaches.push(format!("{} has no layer: give it one in xtask's table", package.name));
+        }
+        let is_default = metadata.workspace_default_members.contains(&package.id);
+        if is_default == NOT_BY_DEFAULT.contains(&package.name.as_str()) {
+            let words = if is_default { "take it out of" } else { "add it to" };
+            found.breaches.push(format!("{}: {words} default-members in Cargo.toml", package.name));
         }
     }
     Ok(found)
