@@ -3,6 +3,7 @@
 
 pub mod chaos;
 pub mod golden;
+pub mod parity;
 pub mod transcript;
 
 use client::Client;
