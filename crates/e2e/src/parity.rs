@@ -40,24 +40,28 @@ fn parse(text: &str) -> Vec<Line> {
 }
 
 /// What differs between two clusters: expression, what stands for it. In this order.
-const MASKS: [(&str, &str); 13] = [
-    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "U"),
-    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "T"),
-    (r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}", "T"),
+const MASKS: [(&str, &str); 14] = [
+    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uid>"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ [+-]\d{4}", "<time>"),
+    (r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}", "<time>"),
     (r"(?m)^([IWE])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ ([a-z_]+\.go):\d+\]", "$1 $2]"),
-    (r#"("?resourceVersion"?: )"\d+""#, "${1}N"),
-    (r"(Resource Version: +)\d+", "${1}N"),
-    (r"kube-api-access-[a-z0-9]{5}\b", "kube-api-access-R"),
-    (r"127\.0\.0\.1:\d{4,5}", "A"),
+    (r#"("?resourceVersion"?: ?)"\d+""#, "${1}<version>"),
+    (r"(Resource Version: +)\d+", "${1}<version>"),
+    (r"kube-api-access-[a-z0-9]{5}\b", "kube-api-access-<random>"),
+    (r"127\.0\.0\.1:\d{4,5}", "<address>"),
     // Addresses of Services are given out at random.
-    (r"\b10\.\d{1,3}\.\d{1,3}\.\d{1,3}\b", "I"),
-    (r"\b(\d+[smhd])+\b", "AGE"),
-    (r"<invalid>", "AGE"),
+    (r"\b10\.\d{1,3}\.\d{1,3}\.\d{1,3}\b", "<address>"),
+    (r"\b(\d+[smhd])+\b|<invalid>", "<age>"),
     // A token.
-    (r"eyJ[A-Za-z0-9_.-]+", "JWT"),
-    // The folder of a client.
-    (r"/\S*/(stock|own)/", "FOLDER/"),
+    (r"eyJ[A-Za-z0-9_.-]+", "<token>"),
+    // The folder of a client, and those that `diff` makes.
+    (r"/\S*/(stock|own)/", "<folder>/"),
+    (r"/\S*/(LIVE|MERGED)-[A-Za-z0-9]+", "<folder>/$1"),
 ];
+
+/// Masks whose texts have no fixed width.
+const VARYING: [&str; 4] = ["<age>", "<address>", "<time>", "<version>"];
 
 /// Masks for answers.
 pub struct Masks(Vec<(Regex, &'static str)>);
@@ -70,14 +74,14 @@ impl Default for Masks {
 }
 
 impl Masks {
-    /// The text without what differs between two clusters. Where an age or an address was, the widths of columns
-    /// may differ with it; everywhere else they count.
+    /// The text without what differs between two clusters, and help as its [`skeleton`]. Where an age or an address
+    /// was, the widths of columns may differ with it; everywhere else they count.
     pub fn apply(&self, text: &str) -> String {
-        let mut masked = text.to_owned();
+        let mut masked = skeleton(text);
         for (expression, with) in &self.0 {
             masked = expression.replace_all(&masked, *with).into_owned();
         }
-        if !["AGE", "I", "A", "T"].iter().any(|word| masked.split_whitespace().any(|own| own == *word)) {
+        if !VARYING.iter().any(|word| masked.contains(word)) {
             return masked;
         }
         let joined = |line: &str| {
@@ -88,6 +92,39 @@ impl Masks {
         };
         masked.lines().map(joined).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// A section of a help text, and the lines in it that count.
+const SECTIONS: [(&str, &str); 4] =
+    [("Aliases:", ""), ("Commands:", "  "), ("Options:", "    -"), ("Usage:", "  ")];
+
+/// What tells help texts apart besides their prose, which each program has in words of its own: aliases, commands,
+/// flags with their defaults, usage; and what stands before and after a help text. Other texts stay as they are.
+pub fn skeleton(text: &str) -> String {
+    if !text.contains("\nUsage:\n") {
+        return text.to_owned();
+    }
+    let mut kept = Vec::new();
+    let mut section: Option<&(&str, &str)> = None;
+    let mut ended = false;
+    for line in text.lines() {
+        if ended {
+            kept.push(line);
+            continue;
+        }
+        let title = line.ends_with(':') && !line.starts_with(' ') && !line.starts_with('\t');
+        if title {
+            let name = line.split(" (").next().unwrap_or(line).trim_end_matches(':');
+            section = SECTIONS.iter().find(|(end, _)| name.ends_with(end.trim_end_matches(':')));
+        }
+        match section {
+            Some((_, begins)) if title || line.starts_with(begins) => kept.push(line),
+            None if line.starts_with("error: ") || line.starts_with("Error ") => kept.push(line),
+            _ => {}
+        }
+        ended = line.starts_with("Use \"") && line.contains(" options\" for");
+    }
+    kept.join("\n")
 }
 
 #[cfg(test)]
@@ -117,7 +154,21 @@ mod tests {
     fn widths_count_where_nothing_varies() {
         let masks = Masks::default();
         assert_eq!(masks.apply("NAME   A\nx      y\n"), "NAME   A\nx      y\n");
-        assert_eq!(masks.apply("NAME   AGE\nx      12s\n"), "NAME  AGE\nx  AGE");
-        assert_eq!(masks.apply("dial 127.0.0.1:45123: x"), "dial A: x");
+        assert_eq!(masks.apply("NAME   AGE\nx      12s\n"), "NAME  AGE\nx  <age>");
+        assert_eq!(masks.apply("dial 127.0.0.1:45123: x"), "dial <address>: x");
+    }
+
+    #[test]
+    fn help_is_compared_without_its_prose() {
+        let help = |prose: &str, default: &str| {
+            format!(
+                "{prose}.\n\nAliases:\nx, y\n\nExamples:\n  # {prose}\n  kubectl x\n\nBasic Commands (Beginner):\n  z   Does z\n\nOptions:\n    -f, --file='{default}':\n\t{prose}\n\nUsage:\n  kubectl x [options]\n\nUse \"kubectl options\" for a list\nerror: no\n"
+            )
+        };
+        assert_eq!(skeleton(&help("One", "")), skeleton(&help("Another", "")));
+        assert_ne!(skeleton(&help("One", "")), skeleton(&help("One", "-")));
+        assert!(skeleton(&help("One", "")).ends_with("\nerror: no"));
+        assert!(skeleton(&help("One", "")).contains("  z   Does z\n"));
+        assert_eq!(skeleton("NAME   AGE\n"), "NAME   AGE\n");
     }
 }

@@ -29,6 +29,7 @@ pub const RESOURCES: Command = Command {
         Flag::switch("no-headers", "Print no header line"),
         Flag::new("output", Kind::Text, "", "wide or name").short('o'),
         Flag::new("sort-by", Kind::Text, "", "name or kind"),
+        Flag::switch("show-managed-fields", "Accepted for compatibility"),
         Flag::new("verbs", Kind::Texts, "", "Only resources with all these verbs"),
     ]],
     run: boxed!(resources),

@@ -5,8 +5,8 @@ use model::tree::TreeExt;
 use resources::patch::{PatchType, three_way};
 use serde_json::Value;
 
-use super::boxed;
 use super::create::{self, LAST_APPLIED};
+use super::{boxed, last_applied};
 use crate::api::Api;
 use crate::builder::{self, Choice, Target, with_query};
 use crate::command::{Command, DryRun, Invocation};
@@ -64,6 +64,7 @@ pub const COMMAND: Command = Command {
             Flag::switch("wait", "Wait for objects that are replaced to be gone"),
         ],
     ],
+    subcommands: &[last_applied::SET, last_applied::VIEW],
     run: boxed!(run),
     ..Command::EMPTY
 };
@@ -296,7 +297,11 @@ fn explain_refusal(invocation: &Invocation<'_>, target: &Target, failure: Failur
     create::explain(invocation, target, failure)
 }
 
-fn make_patch(target: &Target, modified: &Value, current: &Value) -> Result<(Value, PatchType), Failure> {
+pub(super) fn make_patch(
+    target: &Target,
+    modified: &Value,
+    current: &Value,
+) -> Result<(Value, PatchType), Failure> {
     let annotation = current.text(&["metadata", "annotations", LAST_APPLIED]);
     let original: Option<Value> = match annotation {
         "" => None,

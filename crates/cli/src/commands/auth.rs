@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::boxed;
 use crate::command::{Command, Invocation};
+use crate::describe::rules;
 use crate::failure::{Failure, message};
 use crate::flags::{Flag, Kind, shared};
 use crate::printers::{self, Format};
@@ -14,7 +15,7 @@ use crate::text::tabs::Remembered;
 /// The command.
 pub const COMMAND: Command = Command {
     name: "auth",
-    usage: "auth",
+    usage: "auth [flags]",
     short: "Inspect authorization",
     subcommands: &[
         Command {
@@ -126,27 +127,11 @@ async fn list(
     });
     let answer =
         api.write(Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", &review).await?;
-    let words = |rule: &Value, field: &str| {
-        let list: Vec<&str> = rule.items(&[field]).iter().filter_map(Value::as_str).collect();
-        format!("[{}]", list.join(" "))
-    };
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    for rule in answer.items(&["status", "resourceRules"]) {
-        for resource in rule.items(&["resources"]).iter().filter_map(Value::as_str) {
-            for group in rule.items(&["apiGroups"]).iter().filter_map(Value::as_str) {
-                let name = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
-                rows.push(vec![name, "[]".into(), words(rule, "resourceNames"), words(rule, "verbs")]);
-            }
-        }
-    }
-    for rule in answer.items(&["status", "nonResourceRules"]) {
-        rows.push(vec![String::new(), words(rule, "nonResourceURLs"), "[]".into(), words(rule, "verbs")]);
-    }
+    let mut rules = answer.items(&["status", "resourceRules"]).to_vec();
+    rules.extend(answer.items(&["status", "nonResourceRules"]).iter().cloned());
+    let mut rows: Vec<Vec<String>> = rules::rows(&rules).into_iter().map(Vec::from).collect();
     if !invocation.values.on("no-headers") {
-        rows.insert(
-            0,
-            ["Resources", "Non-Resource URLs", "Resource Names", "Verbs"].map(str::to_owned).to_vec(),
-        );
+        rows.insert(0, rules::TITLES.map(str::to_owned).to_vec());
     }
     invocation.context.out(&Remembered::default().align(&rows));
     Ok(())

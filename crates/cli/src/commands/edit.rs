@@ -25,7 +25,7 @@ pub const COMMAND: Command = Command {
         shared::FILES,
         shared::OUTPUT,
         shared::VALIDATE,
-        shared::MANAGER,
+        &shared::manager("kubectl-edit"),
         &[
             Flag::switch("output-patch", "Show the patch"),
             Flag::switch("save-config", "Accepted for compatibility"),

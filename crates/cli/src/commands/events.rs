@@ -19,7 +19,7 @@ use crate::text::tabs::Remembered;
 /// `events`.
 pub const COMMAND: Command = Command {
     name: "events",
-    usage: "events [(-o|--output=)json|yaml|name|go-template|go-template-file|template|templatefile|jsonpath|jsonpath-as-json|jsonpath-file] [--for TYPE/NAME] [--watch] [--types=Normal,Warning]",
+    usage: "events [(-o|--output=)json|yaml|kyaml|name|go-template|go-template-file|template|templatefile|jsonpath|jsonpath-as-json|jsonpath-file] [--for TYPE/NAME] [--watch] [--types=Normal,Warning]",
     short: "List events",
     long: "Display events, the latest last: all of a namespace, or those of one object.",
     flags: &[
@@ -40,7 +40,7 @@ pub const COMMAND: Command = Command {
 /// `top`.
 pub const TOP: Command = Command {
     name: "top",
-    usage: "top",
+    usage: "top [flags]",
     short: "Display resource (CPU/memory) usage",
     subcommands: &[
         Command {
@@ -48,7 +48,11 @@ pub const TOP: Command = Command {
             aliases: &["nodes", "no"],
             usage: "node [NAME | -l label]",
             short: "Display resource (CPU/memory) usage of nodes",
-            flags: &[shared::SELECTOR],
+            flags: &[
+                shared::SELECTOR,
+                TOP_FLAGS,
+                &[Flag::switch("show-capacity", "Count in the share of what the nodes have")],
+            ],
             run: boxed!(top),
             ..Command::EMPTY
         },
@@ -57,13 +61,30 @@ pub const TOP: Command = Command {
             aliases: &["pods", "po"],
             usage: "pod [NAME | -l label]",
             short: "Display resource (CPU/memory) usage of pods",
-            flags: &[shared::SELECTOR, shared::ALL_NAMESPACES],
+            flags: &[
+                shared::SELECTOR,
+                shared::FIELD_SELECTOR,
+                shared::ALL_NAMESPACES,
+                TOP_FLAGS,
+                &[
+                    Flag::switch("containers", "Usage of every container of a Pod"),
+                    Flag::switch("sum", "Also the sum of all Pods"),
+                ],
+            ],
             run: boxed!(top),
             ..Command::EMPTY
         },
     ],
     ..Command::EMPTY
 };
+
+/// Flags of both commands of `top`.
+const TOP_FLAGS: &[Flag] = &[
+    Flag::switch("no-headers", "Print no header line"),
+    Flag::switch("show-swap", "Also the use of swap"),
+    Flag::new("sort-by", Kind::Text, "", "cpu or memory"),
+    Flag::new("use-protocol-buffers", Kind::Bool, "true", "Accepted for compatibility"),
+];
 
 async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let values = &invocation.values;

@@ -20,7 +20,7 @@ pub const COMMAND: Command = Command {
     short: "Execute a command in a container",
     long: "Execute a command in a container. Its exit code becomes this program's.",
     flags: &[
-        shared::FILES,
+        shared::FILE_NAMES,
         &[
             Flag::new(
                 "container",

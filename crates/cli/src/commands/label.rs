@@ -7,25 +7,29 @@ use super::boxed;
 use crate::builder::{self, Choice, Target, with_query};
 use crate::command::{Command, DryRun, Invocation};
 use crate::failure::{Failure, message};
-use crate::flags::{Flag, Groups, Kind, shared};
+use crate::flags::{Flag, Kind, shared};
 use crate::printers;
 
-const FLAGS: Groups = &[
+const FLAGS: [&[Flag]; 7] = [
     shared::FILES,
     shared::OUTPUT,
     shared::DRY_RUN,
     shared::SELECTOR,
     shared::FIELD_SELECTOR,
     shared::ALL_NAMESPACES,
-    shared::MANAGER,
     &[
         Flag::switch("all", "All objects of the types in the namespace"),
         Flag::switch("list", "Only show what is there"),
-        Flag::switch("local", "Not supported: work on the file without asking the server"),
+        Flag::switch("local", "Change the object of the file and print it: no server is asked"),
         Flag::switch("overwrite", "Change values that are there already"),
         Flag::new("resource-version", Kind::Text, "", "Only if the object still has this version"),
     ],
 ];
+
+const fn flags(manager: &'static [Flag]) -> [&'static [Flag]; 8] {
+    let [files, output, dry_run, selector, fields, namespaces, own] = FLAGS;
+    [files, output, dry_run, selector, fields, namespaces, own, manager]
+}
 
 /// `label`.
 pub const LABEL: Command = Command {
@@ -33,7 +37,7 @@ pub const LABEL: Command = Command {
     usage: "label [--overwrite] (-f FILENAME | TYPE NAME) KEY_1=VAL_1 ... KEY_N=VAL_N [--resource-version=version]",
     short: "Update the labels on a resource",
     long: "Update the labels on a resource. KEY- removes a label.",
-    flags: FLAGS,
+    flags: &flags(&shared::manager("kubectl-label")),
     run: boxed!(label),
     ..Command::EMPTY
 };
@@ -44,7 +48,7 @@ pub const ANNOTATE: Command = Command {
     usage: "annotate [--overwrite] (-f FILENAME | TYPE NAME) KEY_1=VAL_1 ... KEY_N=VAL_N [--resource-version=version]",
     short: "Update the annotations on a resource",
     long: "Update the annotations on a resource. KEY- removes an annotation.",
-    flags: FLAGS,
+    flags: &flags(&shared::manager("kubectl-annotate")),
     run: boxed!(annotate),
     ..Command::EMPTY
 };
@@ -121,9 +125,7 @@ fn changes(pairs: &[String], way: &Way) -> Result<Changes, Failure> {
 
 async fn run(invocation: &Invocation<'_>, way: &Way) -> Result<(), Failure> {
     let values = &invocation.values;
-    if values.on("local") {
-        return Err(message("--local is not supported: use --dry-run=client"));
-    }
+    let local = values.on("local");
     let (resources, pairs) = divide(invocation.arguments(), way.what)?;
     let changes = changes(pairs, way)?;
     let files = crate::manifest::Files::of(values)?;
@@ -132,7 +134,9 @@ async fn run(invocation: &Invocation<'_>, way: &Way) -> Result<(), Failure> {
             return Err(message(format!("cannot set --all and --{selector} at the same time")));
         }
     }
-    if resources.is_empty() && files.is_empty() {
+    if local {
+        check_local(invocation, resources, &files)?;
+    } else if resources.is_empty() && files.is_empty() {
         return Err(message(
             "one or more resources must be specified as <resource> <name> or <resource>/<name>",
         ));
@@ -142,6 +146,14 @@ async fn run(invocation: &Invocation<'_>, way: &Way) -> Result<(), Failure> {
     }
     let dry_run = invocation.dry_run()?;
     let format = printers::outcome_format(values)?;
+    if local {
+        for document in super::create::documents(invocation, &files)? {
+            if let Some((object, what, _)) = change(invocation, way, document.object, &changes)? {
+                printers::outcome(invocation, &format, &object, &what)?;
+            }
+        }
+        return Ok(());
+    }
     let api = invocation.api()?;
     let mapper = invocation.mapper(&api).await?;
     let choice = Choice::of(invocation)?;
@@ -164,6 +176,26 @@ async fn run(invocation: &Invocation<'_>, way: &Way) -> Result<(), Failure> {
     builder::gather(failures)
 }
 
+/// What --local refuses.
+fn check_local(
+    invocation: &Invocation<'_>,
+    resources: &[String],
+    files: &crate::manifest::Files,
+) -> Result<(), Failure> {
+    if invocation.dry_run()? == DryRun::Server {
+        return Err(message("cannot specify --local and --dry-run=server - did you mean --dry-run=client?"));
+    }
+    if !resources.is_empty() {
+        return Err(message(
+            "can only use local files by -f pod.yaml or --filename=pod.json when --local=true is set",
+        ));
+    }
+    if files.is_empty() {
+        return Err(message("one or more files must be specified as -f pod.yaml or --filename=pod.json"));
+    }
+    Ok(())
+}
+
 async fn one(
     invocation: &Invocation<'_>,
     api: &crate::api::Api<'_>,
@@ -172,8 +204,26 @@ async fn one(
     changes: &Changes,
     dry_run: DryRun,
 ) -> Result<Option<(Value, String)>, Failure> {
+    let object = target.object.clone().unwrap_or_default();
+    let Some((object, what, patch)) = change(invocation, way, object, changes)? else { return Ok(None) };
+    let Some(patch) = patch.filter(|_| dry_run != DryRun::Client) else { return Ok(Some((object, what))) };
+    let parameters = query(&[
+        ("dryRun", (dry_run == DryRun::Server).then(|| "All".into())),
+        ("fieldManager", Some(invocation.values.text("field-manager").to_owned())),
+    ]);
+    let path = with_query(&target.path(), &parameters);
+    let patched = api.patch(&path, "application/merge-patch+json", patch.to_string().into_bytes()).await?;
+    Ok(Some((patched, what)))
+}
+
+/// The changed object, what is said about it, and the patch if anything changed; nothing if it was only shown.
+fn change(
+    invocation: &Invocation<'_>,
+    way: &Way,
+    mut object: Value,
+    changes: &Changes,
+) -> Result<Option<(Value, String, Option<Value>)>, Failure> {
     let values = &invocation.values;
-    let mut object = target.object.clone().unwrap_or_default();
     let known = object["metadata"][way.field].as_object().cloned().unwrap_or_default();
     if values.on("list") && changes == &Changes::default() {
         for (key, value) in &known {
@@ -204,25 +254,14 @@ async fn one(
     patch.extend(added.into_iter().map(|(key, value)| (key.clone(), json!(value))));
     patch.extend(removed.into_iter().map(|key| (key.clone(), Value::Null)));
     if patch.is_empty() {
-        return Ok(Some((object, what.to_owned())));
+        return Ok(Some((object, what.to_owned(), None)));
     }
     let mut patch = json!({"metadata": {way.field: patch}});
     if !values.text("resource-version").is_empty() {
         patch["metadata"]["resourceVersion"] = values.text("resource-version").into();
     }
-    if dry_run == DryRun::Client {
-        json_patch::merge(&mut object, &patch);
-        return Ok(Some((object, what.to_owned())));
-    }
-    let own = Some(values.text("field-manager")).filter(|own| !own.is_empty());
-    let manager = own.map_or_else(|| format!("kubectl-{}", invocation.command.name), str::to_owned);
-    let parameters = query(&[
-        ("dryRun", (dry_run == DryRun::Server).then(|| "All".into())),
-        ("fieldManager", Some(manager)),
-    ]);
-    let path = with_query(&target.path(), &parameters);
-    let patched = api.patch(&path, "application/merge-patch+json", patch.to_string().into_bytes()).await?;
-    Ok(Some((patched, what.to_owned())))
+    json_patch::merge(&mut object, &patch);
+    Ok(Some((object, what.to_owned(), Some(patch))))
 }
 
 fn refuse_overwrites(known: &Map<String, Value>, changes: &Changes, way: &Way) -> Result<(), Failure> {

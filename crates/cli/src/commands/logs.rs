@@ -21,7 +21,6 @@ const EXPECTED: &str = "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER
 /// The command.
 pub const COMMAND: Command = Command {
     name: "logs",
-    aliases: &["log"],
     usage: "logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]",
     short: "Print the logs for a container in a pod",
     long: "Print the logs for a container in a pod or specified resource. If the pod has only one container, its name may be left out.",

@@ -4,11 +4,14 @@ pub mod api_resources;
 pub mod apply;
 pub mod attach;
 pub mod auth;
+pub mod autoscale;
 pub mod config;
 pub mod cp;
 pub mod create;
 pub mod delete;
 pub mod describe;
+pub mod diff;
+pub mod drain;
 pub mod edit;
 pub mod events;
 pub mod exec;
@@ -16,12 +19,14 @@ pub mod explain;
 pub mod expose;
 pub mod get;
 pub mod label;
+pub mod last_applied;
 pub mod logs;
 pub mod patch;
 pub mod pods;
 pub mod port_forward;
 pub mod raw;
 pub mod rollout;
+pub mod rollout_history;
 pub mod run;
 pub mod set;
 pub mod small;
@@ -30,6 +35,23 @@ pub mod version;
 pub mod wait;
 
 use crate::command::Command;
+
+/// The groups of commands in the program's help, in kubectl's order; what is in none of them is in the last one.
+pub const GROUPS: &[(&str, &[&str])] = &[
+    ("Basic Commands (Beginner)", &["create", "expose", "run", "set"]),
+    ("Basic Commands (Intermediate)", &["explain", "get", "edit", "delete"]),
+    ("Deploy Commands", &["rollout", "scale", "autoscale"]),
+    (
+        "Cluster Management Commands",
+        &["certificate", "cluster-info", "top", "cordon", "uncordon", "drain", "taint"],
+    ),
+    (
+        "Troubleshooting and Debugging Commands",
+        &["describe", "logs", "attach", "exec", "port-forward", "proxy", "cp", "auth", "debug", "events"],
+    ),
+    ("Advanced Commands", &["diff", "apply", "patch", "replace", "wait", "kustomize"]),
+    ("Settings Commands", &["label", "annotate", "completion"]),
+];
 
 /// The program: every command in the order of their names.
 pub static ROOT: Command = Command {
@@ -42,13 +64,16 @@ pub static ROOT: Command = Command {
         apply::COMMAND,
         attach::COMMAND,
         auth::COMMAND,
+        autoscale::COMMAND,
         small::CLUSTER_INFO,
         config::COMMAND,
-        small::CORDON,
+        drain::CORDON,
         cp::COMMAND,
         create::COMMAND,
         delete::COMMAND,
         describe::COMMAND,
+        diff::COMMAND,
+        drain::DRAIN,
         edit::COMMAND,
         events::COMMAND,
         exec::COMMAND,
@@ -67,7 +92,7 @@ pub static ROOT: Command = Command {
         set::COMMAND,
         taint::COMMAND,
         events::TOP,
-        small::UNCORDON,
+        drain::UNCORDON,
         version::COMMAND,
         wait::COMMAND,
         crate::why::COMMAND,

@@ -23,7 +23,7 @@ pub const COMMAND: Command = Command {
         shared::FILES,
         shared::OUTPUT,
         shared::DRY_RUN,
-        shared::MANAGER,
+        &shared::manager("kubectl-patch"),
         &[
             Flag::switch("local", "Not supported: patch the file's object without asking the server"),
             Flag::new("patch", Kind::Text, "", "The patch").short('p'),
@@ -120,10 +120,10 @@ async fn patch(
             resources::patch::apply(wish.kind, target.mapping.definition(), &before, &wish.patch, ignore);
         return Ok((applied.map_err(Failure::Server)?.object, true));
     }
-    let own = Some(invocation.values.text("field-manager")).filter(|own| !own.is_empty());
+    let manager = invocation.values.text("field-manager");
     let parameters = query(&[
         ("dryRun", (wish.dry_run == DryRun::Server).then(|| "All".into())),
-        ("fieldManager", Some(own.unwrap_or("kubectl-patch").to_owned())),
+        ("fieldManager", Some(manager.to_owned())),
     ]);
     let after = api.patch(&with_query(&path, &parameters), wish.content_type, wish.patch.clone()).await?;
     let changed = wish.dry_run == DryRun::Server || before.resource_version() != after.resource_version();

@@ -16,7 +16,7 @@ use crate::failure::{Failure, message};
 use crate::flags::{Flag, Groups, Kind, shared};
 use crate::manifest::Files;
 
-const FLAGS: Groups = &[shared::FILES, shared::OUTPUT, shared::SELECTOR, shared::MANAGER];
+const FLAGS: Groups = &[shared::FILES, shared::OUTPUT, shared::SELECTOR, &shared::manager("kubectl-rollout")];
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -25,6 +25,24 @@ pub const COMMAND: Command = Command {
     short: "Manage the rollout of a resource",
     long: "Manage the rollout of one or many resources.",
     subcommands: &[
+        Command {
+            name: "history",
+            usage: "history (TYPE NAME | TYPE/NAME) [flags]",
+            short: "View rollout history",
+            flags: &[
+                shared::FILES,
+                shared::OUTPUT,
+                shared::SELECTOR,
+                &[Flag::new(
+                    "revision",
+                    Kind::Integer,
+                    "0",
+                    "Show this revision with its template; 0 lists all",
+                )],
+            ],
+            run: boxed!(super::rollout_history::history),
+            ..Command::EMPTY
+        },
         Command {
             name: "pause",
             usage: "pause RESOURCE",
@@ -65,11 +83,30 @@ pub const COMMAND: Command = Command {
             run: boxed!(status),
             ..Command::EMPTY
         },
+        Command {
+            name: "undo",
+            usage: "undo (TYPE NAME | TYPE/NAME) [flags]",
+            short: "Undo a previous rollout",
+            flags: &[
+                shared::FILES,
+                shared::OUTPUT,
+                shared::DRY_RUN,
+                shared::SELECTOR,
+                &[Flag::new(
+                    "to-revision",
+                    Kind::Integer,
+                    "0",
+                    "The revision to go back to; 0 is the last one",
+                )],
+            ],
+            run: boxed!(super::rollout_history::undo),
+            ..Command::EMPTY
+        },
     ],
     ..Command::EMPTY
 };
 
-fn is_named(invocation: &Invocation<'_>) -> Result<(), Failure> {
+pub(super) fn is_named(invocation: &Invocation<'_>) -> Result<(), Failure> {
     if invocation.arguments().is_empty() && Files::of(&invocation.values)?.is_empty() {
         return Err(message("required resource not specified"));
     }

@@ -19,6 +19,7 @@ pub const COMMAND: Command = Command {
         shared::OUTPUT,
         shared::DRY_RUN,
         shared::SAVE_CONFIG,
+        shared::OVERRIDES,
         shared::FILES,
         &[
             Flag::new("annotations", Kind::Array, "", "Annotation (key=value); may be repeated"),
@@ -40,13 +41,6 @@ pub const COMMAND: Command = Command {
             ),
             Flag::new("labels", Kind::Text, "", "Labels, comma-separated (key=value)").short('l'),
             Flag::switch("leave-stdin-open", "Leave standard input open after the first attachment"),
-            Flag::new(
-                "override-type",
-                Kind::Text,
-                "merge",
-                "json, merge or strategic: how --overrides is written",
-            ),
-            Flag::new("overrides", Kind::Text, "", "JSON that changes the made object"),
             Flag::new("pod-running-timeout", Kind::Duration, "1m0s", "How long to wait for the Pod to run"),
             Flag::new("port", Kind::Text, "", "Port that the container exposes"),
             Flag::switch("privileged", "Run the container privileged"),

@@ -1,11 +1,10 @@
-//! Small commands: `cluster-info`, `cordon`, `uncordon`, `options`, `replace`, `scale`.
+//! Small commands: `cluster-info`, `options`, `replace`, `scale`.
 
 use http::Method;
 use model::tree::TreeExt;
 use serde_json::json;
 
-use super::boxed;
-use super::create;
+use super::{boxed, create, raw};
 use crate::builder::{self, Choice, with_query};
 use crate::command::{Command, DryRun, Invocation};
 use crate::failure::{Failure, message};
@@ -16,29 +15,9 @@ use crate::printers;
 /// `cluster-info`.
 pub const CLUSTER_INFO: Command = Command {
     name: "cluster-info",
-    usage: "cluster-info",
+    usage: "cluster-info [flags]",
     short: "Display cluster information",
     run: boxed!(cluster_info),
-    ..Command::EMPTY
-};
-
-/// `cordon`.
-pub const CORDON: Command = Command {
-    name: "cordon",
-    usage: "cordon NODE",
-    short: "Mark node as unschedulable",
-    flags: &[shared::DRY_RUN, shared::SELECTOR],
-    run: boxed!(cordon),
-    ..Command::EMPTY
-};
-
-/// `uncordon`.
-pub const UNCORDON: Command = Command {
-    name: "uncordon",
-    usage: "uncordon NODE",
-    short: "Mark node as schedulable",
-    flags: &[shared::DRY_RUN, shared::SELECTOR],
-    run: boxed!(cordon),
     ..Command::EMPTY
 };
 
@@ -63,8 +42,13 @@ pub const REPLACE: Command = Command {
         shared::DRY_RUN,
         shared::VALIDATE,
         shared::SAVE_CONFIG,
-        shared::MANAGER,
+        &shared::manager("kubectl-replace"),
         &[
+            Flag::new("cascade", Kind::Text, "background", "With --force: what becomes of dependents")
+                .bare("background"),
+            Flag::new("raw", Kind::Text, "", "Path to put the file to as it is"),
+            Flag::new("subresource", Kind::Text, "", "status, scale or resize in place of the object itself"),
+            Flag::switch("wait", "With --force: accepted for compatibility, it waits in any case"),
             Flag::switch("force", "Delete the object and create it anew"),
             Flag::new(
                 "grace-period",
@@ -120,52 +104,25 @@ async fn cluster_info(invocation: &Invocation<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn cordon(invocation: &Invocation<'_>) -> Result<(), Failure> {
-    let verb = invocation.command.name;
-    let selector = invocation.values.text("selector");
-    if invocation.arguments().is_empty() && selector.is_empty() {
-        return Err(invocation.usage(&format!("USAGE: {verb} NODE [flags]")));
-    }
-    let dry_run = invocation.dry_run()?;
-    let api = invocation.api()?;
-    let mapper = invocation.mapper(&api).await?;
-    let choice = Choice::of(invocation)?;
-    let mut arguments = vec!["nodes".to_owned()];
-    arguments.extend(invocation.arguments().iter().cloned());
-    let mut failures = Vec::new();
-    for target in builder::from_arguments(&mapper, &choice, &arguments)? {
-        let answer = match builder::fetch(&api, &choice, &target, crate::api::JSON, false).await {
-            Ok(answer) => answer,
-            Err(failure) => {
-                failures.push(failure);
-                continue;
-            }
-        };
-        for node in builder::items(&answer) {
-            let want = verb == "cordon";
-            let name = node.name();
-            if (node["spec"]["unschedulable"] == true) == want {
-                invocation.context.out(&format!("node/{name} already {verb}ed\n"));
-                continue;
-            }
-            if dry_run != DryRun::Client {
-                let dry = if dry_run == DryRun::Server { "dryRun=All" } else { "" };
-                let patch = json!({"spec": {"unschedulable": want.then_some(true)}});
-                let path = with_query(&target.mapping.path("", name), dry);
-                api.patch(&path, "application/strategic-merge-patch+json", patch.to_string().into_bytes())
-                    .await?;
-            }
-            invocation.context.out(&format!("node/{name} {verb}ed{}\n", dry_run.suffix()));
-        }
-    }
-    builder::gather(failures)
-}
-
 async fn replace(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let files = Files::of(&invocation.values)?;
     if files.is_empty() {
         return Err(message("must specify one of -f and -k"));
     }
+    let raw_path = invocation.values.text("raw");
+    if !raw_path.is_empty() {
+        raw::check(raw_path)?;
+        return raw::send(invocation, Method::PUT, raw_path).await;
+    }
+    let subresource = match invocation.values.text("subresource") {
+        "" => String::new(),
+        name @ ("status" | "scale" | "resize") => format!("/{name}"),
+        other => {
+            return Err(message(format!(
+                "invalid subresource value: {other:?}. Must be one of [status scale resize]"
+            )));
+        }
+    };
     let validation = create::validation(invocation)?;
     let dry_run = invocation.dry_run()?;
     let format = printers::outcome_format(&invocation.values)?;
@@ -191,7 +148,9 @@ async fn replace(invocation: &Invocation<'_>) -> Result<(), Failure> {
             super::apply::replace(invocation, &api, &target, &object, validation).await
         } else {
             let parameters = create::write_query(invocation, dry_run, validation, "kubectl-replace");
-            let put = api.write(Method::PUT, &with_query(&target.path(), &parameters), &object).await;
+            let put = api
+                .write(Method::PUT, &with_query(&(target.path() + &subresource), &parameters), &object)
+                .await;
             put.map_err(|failure| failure.in_front(&format!("error when replacing {:?}", target.source)))
         };
         match replaced {

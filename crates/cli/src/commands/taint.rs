@@ -23,7 +23,7 @@ pub const COMMAND: Command = Command {
         shared::DRY_RUN,
         shared::VALIDATE,
         shared::SELECTOR,
-        shared::MANAGER,
+        &shared::manager("kubectl-taint"),
         &[
             Flag::switch("all", "All nodes of the cluster"),
             Flag::switch("overwrite", "Change taints that are there already"),

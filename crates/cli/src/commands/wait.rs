@@ -27,7 +27,8 @@ pub const COMMAND: Command = Command {
     short: "Wait for a specific condition on one or many resources",
     long: "Wait for a specific condition on one or many resources.\n\nThe condition is create, delete, condition=NAME[=STATUS], or jsonpath={...}[=VALUE]; with several, all must hold.",
     flags: &[
-        shared::FILES,
+        shared::FILE_NAMES,
+        shared::RECURSIVE_AT_ONCE,
         shared::OUTPUT,
         shared::SELECTOR,
         shared::FIELD_SELECTOR,
@@ -36,7 +37,7 @@ pub const COMMAND: Command = Command {
             Flag::switch("all", "Wait for all objects of the types in the namespace"),
             Flag::new(
                 "for",
-                Kind::Array,
+                Kind::Many,
                 "",
                 "What to wait for: create, delete, condition=NAME[=STATUS], jsonpath={...}[=VALUE]",
             ),

@@ -25,7 +25,7 @@ pub struct Loaded {
 
 /// The kubeconfig files in the order of their weight: `--kubeconfig` alone, or `$KUBECONFIG`, or `~/.kube/config`.
 pub fn paths(context: &Context, values: &Values) -> Vec<PathBuf> {
-    let explicit = values.text("kubeconfig");
+    let explicit = values.global("kubeconfig");
     if !explicit.is_empty() {
         return vec![PathBuf::from(explicit)];
     }
@@ -57,7 +57,7 @@ fn chosen<'a>(
     config: &'a Kubeconfig,
     values: &'a Values,
 ) -> Result<Option<&'a kubeconfig::Context>, Failure> {
-    let name = values.text("context");
+    let name = values.global("context");
     let found = config.context(name);
     let wanted = if name.is_empty() { config.current_context.as_str() } else { name };
     if found.is_none() && !wanted.is_empty() {
@@ -73,7 +73,7 @@ fn chosen<'a>(
 
 /// The namespace of a command, and whether it was given on the command line.
 pub fn namespace(context: &Context, values: &Values) -> Result<(String, bool), Failure> {
-    let given = values.text("namespace");
+    let given = values.global("namespace");
     if !given.is_empty() {
         return Ok((given.to_owned(), true));
     }
@@ -116,24 +116,24 @@ fn cluster_and_user(
     config: &Kubeconfig,
 ) -> Result<(Cluster, User), Failure> {
     let chosen = chosen(config, values)?;
-    let named = |flag: &str, own: Option<&String>| match values.text(flag) {
+    let named = |flag: &str, own: Option<&String>| match values.global(flag) {
         "" => own.cloned().unwrap_or_default(),
         name => name.to_owned(),
     };
     let cluster_name = named("cluster", chosen.map(|chosen| &chosen.cluster));
     let user_name = named("user", chosen.map(|chosen| &chosen.user));
     let cluster = config.cluster(&cluster_name).cloned();
-    if cluster.is_none() && !values.text("cluster").is_empty() {
+    if cluster.is_none() && !values.global("cluster").is_empty() {
         return Err(message(format!("cluster {cluster_name:?} does not exist")));
     }
     let user = config.user(&user_name).cloned();
-    if user.is_none() && !values.text("user").is_empty() {
+    if user.is_none() && !values.global("user").is_empty() {
         return Err(message(format!("auth info {user_name:?} does not exist")));
     }
     match cluster {
         Some(cluster) => Ok((cluster, user.unwrap_or_default())),
         None => {
-            let own = in_cluster(context).filter(|_| values.text("server").is_empty());
+            let own = in_cluster(context).filter(|_| values.global("server").is_empty());
             // kubectl's last resort, which tells people without a kubeconfig what to look for.
             let fallback = || {
                 (
@@ -165,12 +165,14 @@ fn in_cluster(context: &Context) -> Option<(Cluster, User)> {
 }
 
 fn override_with_flags(values: &Values, cluster: &mut Cluster, user: &mut User) {
-    let text = |name: &str| Some(values.text(name).to_owned()).filter(|text| !text.is_empty());
+    let text = |name: &str| Some(values.global(name).to_owned()).filter(|text| !text.is_empty());
     if let Some(server) = text("server") {
         cluster.server = server;
     }
-    if values.given("insecure-skip-tls-verify") {
-        cluster.insecure_skip_tls_verify = values.on("insecure-skip-tls-verify");
+    if let Some(insecure) = crate::flags::parse::boolean(values.global("insecure-skip-tls-verify"))
+        && values.given("insecure-skip-tls-verify")
+    {
+        cluster.insecure_skip_tls_verify = insecure;
         if cluster.insecure_skip_tls_verify {
             cluster.certificate_authority = None;
             cluster.certificate_authority_data = None;

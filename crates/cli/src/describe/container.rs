@@ -7,12 +7,14 @@ use super::Writer;
 use super::writer::{or_none, plain, truth};
 use crate::text::rfc1123;
 
-/// A list of containers with their states.
+/// A list of containers with their states. A title that is indented is one of a template.
 pub fn list(title: &str, containers: &[Value], statuses: &[Value], pod: &Value, writer: &mut Writer) {
     writer.line(0, if containers.is_empty() { format!("{title}: <none>") } else { format!("{title}:") });
+    let indent = if title.starts_with(' ') { " " } else { "" };
     for container in containers {
         let name = container.text(&["name"]);
         let status = statuses.iter().find(|status| status.text(&["name"]) == name);
+        writer.line(1, format!("{indent}{name}:"));
         basics(container, status, writer);
         for (title, field) in [("Command:", "command"), ("Args:", "args")] {
             let words = container.items(&[field]);
@@ -45,7 +47,6 @@ pub fn list(title: &str, containers: &[Value], statuses: &[Value], pod: &Value, 
 }
 
 fn basics(container: &Value, status: Option<&Value>, writer: &mut Writer) {
-    writer.line(1, format!("{}:", container.text(&["name"])));
     if let Some(status) = status {
         writer.field(2, "Container ID", status.text(&["containerID"]));
     }

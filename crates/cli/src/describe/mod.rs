@@ -6,8 +6,11 @@ mod generic;
 mod namespace;
 mod node;
 mod pod;
+mod policies;
+pub mod rules;
 mod service;
 mod volume;
+pub(crate) mod workloads;
 mod writer;
 
 use jiff::Timestamp;
@@ -19,6 +22,7 @@ use crate::builder::{items, with_query};
 use crate::failure::Failure;
 use crate::mapping::Mapping;
 use crate::text::tabs;
+pub(crate) use pod::template;
 pub(crate) use writer::Writer;
 
 /// What is described, with what else the server tells about it.
@@ -56,32 +60,41 @@ struct Kind {
     events: bool,
 }
 
+const fn kind(group: &'static str, kind: &'static str, describe: Describe) -> Kind {
+    Kind { group, kind, describe, related: |_| Vec::new(), events: true }
+}
+
+const fn with(related: Related, kind: Kind) -> Kind {
+    Kind { related, ..kind }
+}
+
+const fn without_events(kind: Kind) -> Kind {
+    Kind { events: false, ..kind }
+}
+
 const KINDS: &[Kind] = &[
-    Kind { group: "", kind: "Pod", describe: pod::describe, related: |_| Vec::new(), events: true },
-    Kind { group: "", kind: "Node", describe: node::describe, related: node::related, events: true },
-    Kind {
-        group: "",
-        kind: "Namespace",
-        describe: namespace::describe,
-        related: namespace::related,
-        events: false,
-    },
-    Kind { group: "", kind: "Service", describe: service::describe, related: service::related, events: true },
-    Kind {
-        group: "",
-        kind: "ConfigMap",
-        describe: generic::config_map,
-        related: |_| Vec::new(),
-        events: true,
-    },
-    Kind { group: "", kind: "Secret", describe: generic::secret, related: |_| Vec::new(), events: false },
-    Kind {
-        group: "",
-        kind: "ServiceAccount",
-        describe: generic::service_account,
-        related: |_| Vec::new(),
-        events: true,
-    },
+    kind("", "Pod", pod::describe),
+    with(node::related, kind("", "Node", node::describe)),
+    without_events(with(namespace::related, kind("", "Namespace", namespace::describe))),
+    with(service::related, kind("", "Service", service::describe)),
+    kind("", "ConfigMap", generic::config_map),
+    without_events(kind("", "Secret", generic::secret)),
+    kind("", "ServiceAccount", generic::service_account),
+    with(workloads::related, kind("", "ReplicationController", workloads::replica_set)),
+    without_events(kind("", "ResourceQuota", policies::quota)),
+    without_events(kind("", "LimitRange", policies::limits)),
+    with(workloads::replica_sets, kind("apps", "Deployment", workloads::deployment)),
+    with(workloads::related, kind("apps", "ReplicaSet", workloads::replica_set)),
+    with(workloads::related, kind("apps", "StatefulSet", workloads::stateful_set)),
+    with(workloads::related, kind("apps", "DaemonSet", workloads::daemon_set)),
+    kind("batch", "Job", workloads::job),
+    kind("batch", "CronJob", workloads::cron_job),
+    kind("policy", "PodDisruptionBudget", policies::disruption_budget),
+    without_events(kind("rbac.authorization.k8s.io", "Role", policies::role)),
+    without_events(kind("rbac.authorization.k8s.io", "ClusterRole", policies::role)),
+    without_events(kind("rbac.authorization.k8s.io", "RoleBinding", policies::binding)),
+    without_events(kind("rbac.authorization.k8s.io", "ClusterRoleBinding", policies::binding)),
+    kind("scheduling.k8s.io", "PriorityClass", policies::priority_class),
 ];
 
 /// The text of one object: what belongs to it is fetched first.

@@ -22,16 +22,46 @@ pub fn describe(described: &Described<'_>, writer: &mut Writer) {
         }
     }
     conditions(pod, writer);
-    volume::list(pod.items(&["spec", "volumes"]), writer);
+    volume::list(pod.items(&["spec", "volumes"]), "", writer);
     writer.field(0, "QoS Class", pod.text(&["status", "qosClass"]));
     writer.labels("Node-Selectors", pod.at(&["spec", "nodeSelector"]));
     writer.several("Tolerations", &tolerations(pod.items(&["spec", "tolerations"])));
-    let mut spread: Vec<&Value> = pod.items(&["spec", "topologySpreadConstraints"]).iter().collect();
+    spread("Topology Spread Constraints", &pod["spec"], writer);
+}
+
+fn spread(title: &str, spec: &Value, writer: &mut Writer) {
+    let mut spread: Vec<&Value> = spec.items(&["topologySpreadConstraints"]).iter().collect();
     if !spread.is_empty() {
         spread.sort_by_key(|one| one.text(&["topologyKey"]));
-        writer
-            .several("Topology Spread Constraints", &spread.into_iter().map(constraint).collect::<Vec<_>>());
+        writer.several(title, &spread.into_iter().map(constraint).collect::<Vec<_>>());
     }
+}
+
+/// A Pod template of a workload.
+pub fn template(template: &Value, writer: &mut Writer) {
+    let spec = &template["spec"];
+    writer.line(0, "Pod Template:");
+    if template.is_null() {
+        writer.line(1, "<unset>");
+        return;
+    }
+    writer.labels("  Labels", template.at(&["metadata", "labels"]));
+    if template.at(&["metadata", "annotations"]).and_then(Value::as_object).is_some_and(|map| !map.is_empty())
+    {
+        writer.annotations("  Annotations", template.at(&["metadata", "annotations"]));
+    }
+    writer.optional(1, "Service Account", spec.text(&["serviceAccountName"]));
+    for (title, list) in [("  Init Containers", "initContainers"), ("  Containers", "containers")] {
+        let containers = spec.items(&[list]);
+        if list == "containers" || !containers.is_empty() {
+            container::list(title, containers, &[], &Value::Null, writer);
+        }
+    }
+    volume::list(spec.items(&["volumes"]), "  ", writer);
+    spread("  Topology Spread Constraints", spec, writer);
+    writer.optional(1, "Priority Class Name", spec.text(&["priorityClassName"]));
+    writer.labels("  Node-Selectors", spec.at(&["nodeSelector"]));
+    writer.several("  Tolerations", &tolerations(spec.items(&["tolerations"])));
 }
 
 fn head(described: &Described<'_>, writer: &mut Writer) {

@@ -6,15 +6,16 @@ use serde_json::Value;
 use super::Writer;
 use super::writer::{or_none, plain};
 
-/// The section.
-pub fn list(volumes: &[Value], writer: &mut Writer) {
+/// The section; `indent` stands before it in a template.
+pub fn list(volumes: &[Value], indent: &str, writer: &mut Writer) {
     if volumes.is_empty() {
-        writer.field(0, "Volumes", "<none>");
+        writer.field(0, &format!("{indent}Volumes"), "<none>");
         return;
     }
-    writer.line(0, "Volumes:");
+    writer.line(0, format!("{indent}Volumes:"));
     for volume in volumes {
-        writer.line(1, format!("{}:", volume.text(&["name"])));
+        let indent = if indent.is_empty() { "" } else { " " };
+        writer.line(1, format!("{indent}{}:", volume.text(&["name"])));
         one(volume, writer);
     }
 }

@@ -20,6 +20,10 @@ pub enum Kind {
     Texts,
     /// Texts, repeated, commas kept.
     Array,
+    /// As [`Kind::Array`], shown in help as one text.
+    Many,
+    /// As [`Kind::Texts`], shown in help without brackets.
+    Pairs,
     /// A whole number.
     Integer,
     /// Go's writing of a duration.
@@ -94,7 +98,7 @@ pub struct Values {
 
 impl Values {
     fn flag(&self, name: &str) -> Option<&'static Flag> {
-        self.groups.iter().flat_map(|group| group.iter()).find(|flag| flag.long == name)
+        self.groups.iter().rev().flat_map(|group| group.iter()).find(|flag| flag.long == name)
     }
 
     /// The same flags with other arguments.
@@ -112,6 +116,12 @@ impl Values {
     pub fn text(&self, name: &str) -> &str {
         let given = self.set.iter().rev().find(|(own, _)| *own == name).map(|(_, value)| value.as_str());
         given.unwrap_or_else(|| self.flag(name).map_or("", |flag| flag.default))
+    }
+
+    /// Text of a flag of every command; its default where the command has a flag of its own under this name.
+    pub fn global(&self, name: &str) -> &str {
+        let own = self.groups.iter().skip(shared::GLOBAL.len()).flat_map(|group| group.iter());
+        if own.into_iter().any(|flag| flag.long == name) { "" } else { self.text(name) }
     }
 
     /// Whether a switch is on.
@@ -135,7 +145,7 @@ impl Values {
 
     /// Every value of a repeated flag, commas split where the flag says so.
     pub fn texts(&self, name: &str) -> Vec<String> {
-        let split = self.flag(name).is_some_and(|flag| flag.kind == Kind::Texts);
+        let split = self.flag(name).is_some_and(|flag| matches!(flag.kind, Kind::Texts | Kind::Pairs));
         let given = self.set.iter().filter(|(own, _)| *own == name).map(|(_, value)| value);
         if !split {
             return given.cloned().collect();

@@ -11,12 +11,13 @@ pub fn boolean(text: &str) -> Option<bool> {
     }
 }
 
+/// A command's own flag hides a global one of the same name.
 fn find(groups: &[&'static [Flag]], long: &str) -> Option<&'static Flag> {
-    groups.iter().flat_map(|group| group.iter()).find(|flag| flag.long == long)
+    groups.iter().rev().flat_map(|group| group.iter()).find(|flag| flag.long == long)
 }
 
 fn find_short(groups: &[&'static [Flag]], short: char) -> Option<&'static Flag> {
-    groups.iter().flat_map(|group| group.iter()).find(|flag| flag.short == Some(short))
+    groups.iter().rev().flat_map(|group| group.iter()).find(|flag| flag.short == Some(short))
 }
 
 /// Reads a command line. The error is pflag's text.

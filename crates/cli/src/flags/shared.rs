@@ -35,21 +35,40 @@ pub const GLOBAL: Groups = &[&[
     Flag::switch("warnings-as-errors", "Take the server's warnings as errors: exit with a code other than 0"),
 ]];
 
+const FILE_NAME: Flag =
+    Flag::new("filename", Kind::Texts, "", "Files, directories or - (standard input) with objects")
+        .short('f');
+
+/// `-f` alone.
+pub const FILE_NAMES: &[Flag] = &[FILE_NAME];
+
+/// `-R` of commands that read directories whole unless told otherwise.
+pub const RECURSIVE_AT_ONCE: &[Flag] =
+    &[Flag::new("recursive", Kind::Bool, "true", "Read the directories of -f with all below them")
+        .short('R')];
+
 /// `-f`, `-k`, `-R`.
 pub const FILES: &[Flag] = &[
-    Flag::new("filename", Kind::Texts, "", "Files, directories or - (standard input) with objects")
-        .short('f'),
+    FILE_NAME,
     Flag::new("kustomize", Kind::Text, "", "A kustomization directory").short('k'),
     Flag::switch("recursive", "Read the directories of -f with all below them").short('R'),
 ];
 
 /// `-o` and what belongs to it, for commands that print objects.
-pub const OUTPUT: &[Flag] = &[
-    Flag::new("output", Kind::Text, "", "Format: json, yaml, kyaml, name, go-template, go-template-file, template, templatefile, jsonpath, jsonpath-as-json, jsonpath-file").short('o'),
-    Flag::new("template", Kind::Text, "", "Template, or file of one, for -o=go-template and -o=go-template-file"),
-    Flag::new("allow-missing-template-keys", Kind::Bool, "true", "Let templates pass over fields that are missing"),
-    Flag::switch("show-managed-fields", "Keep managedFields in JSON and YAML"),
-];
+pub const OUTPUT: &[Flag] = &output("");
+/// The same for a command that prints YAML unless told otherwise.
+pub const OUTPUT_YAML: &[Flag] = &output("yaml");
+/// The same for a command that prints JSON unless told otherwise.
+pub const OUTPUT_JSON: &[Flag] = &output("json");
+
+const fn output(default: &'static str) -> [Flag; 4] {
+    [
+        Flag::new("output", Kind::Text, default, "Format: json, yaml, kyaml, name, go-template, go-template-file, template, templatefile, jsonpath, jsonpath-as-json, jsonpath-file").short('o'),
+        Flag::new("template", Kind::Text, "", "Template, or file of one, for -o=go-template and -o=go-template-file"),
+        Flag::new("allow-missing-template-keys", Kind::Bool, "true", "Let templates pass over fields that are missing"),
+        Flag::switch("show-managed-fields", "Keep managedFields in JSON and YAML"),
+    ]
+}
 
 /// `--dry-run`.
 pub const DRY_RUN: &[Flag] = &[Flag::new(
@@ -82,8 +101,15 @@ pub const VALIDATE: &[Flag] = &[Flag::new(
 .bare("strict")];
 
 /// `--field-manager` and others that only tell the server who writes.
-pub const MANAGER: &[Flag] =
-    &[Flag::new("field-manager", Kind::Text, "", "Name under which fields are owned")];
+pub const fn manager(name: &'static str) -> [Flag; 1] {
+    [Flag::new("field-manager", Kind::Text, name, "Name under which fields are owned")]
+}
+
+/// `--overrides` and how they are written, for commands that make objects of flags.
+pub const OVERRIDES: &[Flag] = &[
+    Flag::new("override-type", Kind::Text, "merge", "json, merge or strategic: how --overrides is written"),
+    Flag::new("overrides", Kind::Text, "", "JSON that changes the made object"),
+];
 
 /// `--save-config`.
 pub const SAVE_CONFIG: &[Flag] =

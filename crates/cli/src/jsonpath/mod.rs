@@ -43,6 +43,8 @@ pub(crate) enum Node {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Template {
     nodes: Vec<Node>,
+    /// As it was written.
+    source: String,
     /// Whether fields that are missing are passed over.
     pub allow_missing: bool,
 }
@@ -50,7 +52,7 @@ pub struct Template {
 impl Template {
     /// Reads a template.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Ok(Self { nodes: parse::template(text)?, allow_missing: true })
+        Ok(Self { nodes: parse::template(text)?, source: text.to_owned(), allow_missing: true })
     }
 
     /// Reads one path in any of `x.y`, `.x.y`, `{x.y}`, `{.x.y}`.
@@ -63,9 +65,41 @@ impl Template {
         evaluate::print(&self.nodes, value, self.allow_missing)
     }
 
+    /// What kubectl tells about a template that failed.
+    pub fn failed(&self, error: &str, value: &Value) -> String {
+        let Self { source, .. } = self;
+        format!(
+            "error executing jsonpath {source:?}: Error executing template: {error}. Printing more information for debugging the template:\n\ttemplate was:\n\t\t{source}\n\tobject given to jsonpath engine was:\n\t\t{}\n\n\n",
+            go_syntax(value)
+        )
+    }
+
     /// The values of every path of the template.
     pub fn values(&self, value: &Value) -> Result<Vec<Value>, String> {
         evaluate::values(&self.nodes, value, self.allow_missing)
+    }
+}
+
+/// A tree as Go source, which is how Go's `%#v` prints it.
+fn go_syntax(value: &Value) -> String {
+    match value {
+        Value::Null => "interface {}(nil)".into(),
+        Value::String(text) => resources::schema::strict::quote(text),
+        Value::Array(list) => {
+            let list: Vec<String> = list.iter().map(go_syntax).collect();
+            format!("[]interface {{}}{{{}}}", list.join(", "))
+        }
+        Value::Object(map) => {
+            // Go sorts the keys.
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            let pair = |key: &&String| {
+                format!("{}:{}", resources::schema::strict::quote(key), go_syntax(&map[key.as_str()]))
+            };
+            let pairs: Vec<String> = keys.iter().map(pair).collect();
+            format!("map[string]interface {{}}{{{}}}", pairs.join(", "))
+        }
+        other => other.to_string(),
     }
 }
 
@@ -132,6 +166,18 @@ mod tests {
                 "{template}"
             );
         }
+    }
+
+    #[test]
+    fn failures_show_the_object_as_go_source() {
+        let mut template = Template::parse("{.x}").unwrap();
+        template.allow_missing = false;
+        let told = template.failed("x is not found", &json!({"b": [1, null, true], "a": {"c": "d\n"}}));
+        assert!(told.starts_with(
+            "error executing jsonpath \"{.x}\": Error executing template: x is not found. Printing"
+        ));
+        let source = r#"map[string]interface {}{"a":map[string]interface {}{"c":"d\n"}, "b":[]interface {}{1, interface {}(nil), true}}"#;
+        assert!(told.ends_with(&format!("{source}\n\n\n")), "{told}");
     }
 
     #[test]

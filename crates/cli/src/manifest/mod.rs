@@ -4,6 +4,7 @@ pub mod diagnose;
 mod go_yaml;
 pub mod locate;
 pub mod preflight;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -88,10 +89,9 @@ pub fn read(context: &Context, files: &Files) -> Result<Vec<Source>, Failure> {
             sources.push(Source { name: "STDIN".into(), bytes });
             continue;
         }
-        if name.starts_with("http://") || name.starts_with("https://") {
-            return Err(message(format!(
-                "{name}: reading manifests from the network is not supported; download the file first"
-            )));
+        if web::is_address(name) {
+            sources.push(Source { name: name.clone(), bytes: web::read(context, name)? });
+            continue;
         }
         let path = Path::new(name);
         if !path.exists() {

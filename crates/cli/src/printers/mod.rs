@@ -133,9 +133,9 @@ impl Printer {
             Printer::Yaml => crate::yaml::to_string(object),
             Printer::Kyaml => json::kyaml(object),
             Printer::Name => crate::builder::items(object).iter().map(|item| name(item) + "\n").collect(),
-            Printer::JsonPath(template, false) => template
-                .print(object)
-                .map_err(|error| message(format!("error executing jsonpath: {error}")))?,
+            Printer::JsonPath(template, false) => {
+                template.print(object).map_err(|error| message(template.failed(&error, object)))?
+            }
             Printer::JsonPath(template, true) => {
                 let values = template.values(object).map_err(message)?;
                 json::pretty(&Value::Array(values))

@@ -34,10 +34,12 @@ async fn a_shell_by_exec_has_keys_and_a_size() {
         shell.types("until stty size | grep -q '41 101'; do :; done; echo resized-$((20+1))\n");
         shell.shows("resized-21");
         // Ctrl-C goes to the command in the container, not to kubectl.
-        shell.types("sleep 1000\n");
+        shell.types("sh -c 'trap \"exit 3\" INT; echo began-$((1+1)); read line'\n");
+        shell.shows("began-2");
         shell.types(INTERRUPT);
-        shell.types("echo alive-$((40+2))\n");
-        shell.shows("alive-42");
+        shell.shows("# ");
+        shell.types("echo ended-$?-$((40+2))\n");
+        shell.shows("ended-3-42");
         shell.types("exit 7\n");
         assert_eq!(shell.end(), 7, "{kind:?}: {}", shell.seen());
         assert!(shell.seen().contains("command terminated with exit code 7"), "{kind:?}: {}", shell.seen());

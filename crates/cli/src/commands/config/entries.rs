@@ -5,82 +5,10 @@ use std::path::PathBuf;
 use model::tree::TreeExt;
 use serde_json::{Value, json};
 
-use super::{file_of, write};
-use crate::command::{Command, Invocation};
-use crate::commands::boxed;
+use super::{file_of, show_help, unexpected, write};
+use crate::command::Invocation;
 use crate::config::{self, Loaded};
 use crate::failure::{Failure, message};
-use crate::flags::{Flag, Kind, help};
-
-/// `delete-cluster`.
-pub const DELETE_CLUSTER: Command = Command {
-    name: "delete-cluster",
-    usage: "delete-cluster NAME",
-    short: "Delete the specified cluster from the kubeconfig",
-    run: boxed!(delete_cluster),
-    ..Command::EMPTY
-};
-
-/// `delete-user`.
-pub const DELETE_USER: Command = Command {
-    name: "delete-user",
-    usage: "delete-user NAME",
-    short: "Delete the specified user from the kubeconfig",
-    run: boxed!(delete_user),
-    ..Command::EMPTY
-};
-
-/// `rename-context`.
-pub const RENAME_CONTEXT: Command = Command {
-    name: "rename-context",
-    usage: "rename-context CONTEXT_NAME NEW_NAME",
-    short: "Rename a context from the kubeconfig file",
-    run: boxed!(rename_context),
-    ..Command::EMPTY
-};
-
-/// `set`.
-pub const SET: Command = Command {
-    name: "set",
-    usage: "set PROPERTY_NAME PROPERTY_VALUE",
-    short: "Set an individual value in a kubeconfig file",
-    long: "Set an individual value in a kubeconfig file.\n\n PROPERTY_NAME is a path with dots: users.me.token, contexts.dev.namespace.",
-    flags: &[&[Flag::switch("set-raw-bytes", "Take the value of data as it is, without decoding base64")]],
-    run: boxed!(set),
-    ..Command::EMPTY
-};
-
-/// `set-cluster`.
-pub const SET_CLUSTER: Command = Command {
-    name: "set-cluster",
-    usage: "set-cluster NAME [--server=server] [--certificate-authority=path/to/certificate/authority] [--insecure-skip-tls-verify=true] [--tls-server-name=example.com]",
-    short: "Set a cluster entry in kubeconfig",
-    flags: &[&[
-        Flag::switch("embed-certs", "Put the certificate itself into the kubeconfig"),
-        Flag::new("proxy-url", Kind::Text, "", "Proxy on the way to the cluster"),
-    ]],
-    run: boxed!(set_cluster),
-    ..Command::EMPTY
-};
-
-/// `set-credentials`.
-pub const SET_CREDENTIALS: Command = Command {
-    name: "set-credentials",
-    usage: "set-credentials NAME [--client-certificate=path/to/certfile] [--client-key=path/to/keyfile] [--token=bearer_token] [--username=basic_user] [--password=basic_password] [--auth-provider=provider_name] [--auth-provider-arg=key=value] [--exec-command=exec_command] [--exec-api-version=exec_api_version] [--exec-arg=arg] [--exec-env=key=value]",
-    short: "Set a user entry in kubeconfig",
-    flags: &[&[Flag::switch("embed-certs", "Put certificate and key themselves into the kubeconfig")]],
-    run: boxed!(set_credentials),
-    ..Command::EMPTY
-};
-
-/// `unset`.
-pub const UNSET: Command = Command {
-    name: "unset",
-    usage: "unset PROPERTY_NAME",
-    short: "Unset an individual value in a kubeconfig file",
-    run: boxed!(unset),
-    ..Command::EMPTY
-};
 
 /// Whether a list of the tree has an entry of this name.
 fn has(tree: &Value, list: &str, name: &str) -> bool {
@@ -92,20 +20,16 @@ fn one_name<'a>(invocation: &'a Invocation<'_>) -> Option<&'a str> {
     if let [name] = invocation.arguments() {
         return Some(name);
     }
-    invocation.context.out(&help::command(
-        invocation.command,
-        &invocation.path,
-        invocation.context.is_kubectl(),
-    ));
+    show_help(invocation);
     None
 }
 
-async fn delete_cluster(invocation: &Invocation<'_>) -> Result<(), Failure> {
+pub(super) async fn delete_cluster(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let Some(name) = one_name(invocation) else { return Ok(()) };
     delete(invocation, "clusters", "cluster", name)
 }
 
-async fn delete_user(invocation: &Invocation<'_>) -> Result<(), Failure> {
+pub(super) async fn delete_user(invocation: &Invocation<'_>) -> Result<(), Failure> {
     match invocation.arguments() {
         [name] => delete(invocation, "users", "user", name),
         _ => Err(invocation.usage("user to delete is required")),
@@ -126,11 +50,8 @@ fn delete(invocation: &Invocation<'_>, list: &str, what: &str, name: &str) -> Re
     Ok(())
 }
 
-async fn rename_context(invocation: &Invocation<'_>) -> Result<(), Failure> {
-    let [old, new] = invocation.arguments() else {
-        let words = invocation.arguments().join(" ");
-        return Err(invocation.usage(&format!("Unexpected args: [{words}]")));
-    };
+pub(super) async fn rename_context(invocation: &Invocation<'_>) -> Result<(), Failure> {
+    let [old, new] = invocation.arguments() else { return Err(unexpected(invocation)) };
     if new.is_empty() {
         return Err(message("You must specify a new non-empty context name"));
     }
@@ -160,7 +81,12 @@ async fn rename_context(invocation: &Invocation<'_>) -> Result<(), Failure> {
 }
 
 /// The file that has an entry, with the entry in it (made if there is none); `inner` is what it holds.
-fn entry(loaded: &Loaded, list: &str, inner: &str, name: &str) -> Result<(PathBuf, Value), Failure> {
+pub(super) fn entry(
+    loaded: &Loaded,
+    list: &str,
+    inner: &str,
+    name: &str,
+) -> Result<(PathBuf, Value), Failure> {
     let (path, mut tree) = file_of(&loaded.paths, |tree| has(tree, list, name))?;
     if !tree[list].is_array() {
         tree[list] = json!([]);
@@ -175,7 +101,7 @@ fn entry(loaded: &Loaded, list: &str, inner: &str, name: &str) -> Result<(PathBu
 }
 
 /// The fields of an entry.
-fn fields<'a>(tree: &'a mut Value, list: &str, inner: &str, name: &str) -> Option<&'a mut Value> {
+pub(super) fn fields<'a>(tree: &'a mut Value, list: &str, inner: &str, name: &str) -> Option<&'a mut Value> {
     let entries = tree[list].as_array_mut()?;
     let found = entries.iter_mut().find(|one| one["name"] == name)?;
     if !found[inner].is_object() {
@@ -185,7 +111,7 @@ fn fields<'a>(tree: &'a mut Value, list: &str, inner: &str, name: &str) -> Optio
 }
 
 /// A certificate or key by its path, or with `--embed-certs` by its bytes.
-fn file_field(invocation: &Invocation<'_>, own: &mut Value, flag: &str) -> Result<(), Failure> {
+pub(super) fn file_field(invocation: &Invocation<'_>, own: &mut Value, flag: &str) -> Result<(), Failure> {
     use base64::Engine;
     let values = &invocation.values;
     if !values.given(flag) {
@@ -208,12 +134,9 @@ fn file_field(invocation: &Invocation<'_>, own: &mut Value, flag: &str) -> Resul
     Ok(())
 }
 
-async fn set_cluster(invocation: &Invocation<'_>) -> Result<(), Failure> {
+pub(super) async fn set_cluster(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let values = &invocation.values;
-    let [name] = invocation.arguments() else {
-        let words = invocation.arguments().join(" ");
-        return Err(invocation.usage(&format!("Unexpected args: [{words}]")));
-    };
+    let [name] = invocation.arguments() else { return Err(unexpected(invocation)) };
     if name.is_empty() {
         return Err(message("you must specify a non-empty cluster name"));
     }
@@ -247,49 +170,6 @@ async fn set_cluster(invocation: &Invocation<'_>) -> Result<(), Failure> {
     }
     write(&path, &tree)?;
     invocation.context.out(&format!("Cluster {name:?} set.\n"));
-    Ok(())
-}
-
-async fn set_credentials(invocation: &Invocation<'_>) -> Result<(), Failure> {
-    let values = &invocation.values;
-    let [name] = invocation.arguments() else {
-        return Err(message(format!("unexpected args: [{}]", invocation.arguments().join(" "))));
-    };
-    if name.is_empty() {
-        return Err(message("you must specify a non-empty user name"));
-    }
-    let text = |flag: &str| values.text(flag);
-    let basic = !text("username").is_empty() || !text("password").is_empty();
-    if basic && !text("token").is_empty() {
-        return Err(message(
-            "you cannot specify more than one authentication method at the same time: --token, --username/--password",
-        ));
-    }
-    if values.on("embed-certs") && text("client-certificate").is_empty() && text("client-key").is_empty() {
-        return Err(message("you must specify a --client-certificate or --client-key to embed"));
-    }
-    let loaded = config::load(invocation.context, &invocation.values)?;
-    let (path, mut tree) = entry(&loaded, "users", "user", name)?;
-    if let Some(own) = fields(&mut tree, "users", "user", name) {
-        for flag in ["client-certificate", "client-key"] {
-            file_field(invocation, own, flag)?;
-        }
-        for flag in ["token", "username", "password"] {
-            if values.given(flag) {
-                own[flag] = text(flag).into();
-            }
-        }
-        // One way of proving who one is replaces the other.
-        if values.given("token") {
-            own.unset(&["username"]);
-            own.unset(&["password"]);
-        }
-        if basic {
-            own.unset(&["token"]);
-        }
-    }
-    write(&path, &tree)?;
-    invocation.context.out(&format!("User {name:?} set.\n"));
     Ok(())
 }
 
@@ -343,11 +223,8 @@ const FIELDS: [&str; 18] = [
     "namespace",
 ];
 
-async fn set(invocation: &Invocation<'_>) -> Result<(), Failure> {
-    let [property, value] = invocation.arguments() else {
-        let words = invocation.arguments().join(" ");
-        return Err(invocation.usage(&format!("Unexpected args: [{words}]")));
-    };
+pub(super) async fn set(invocation: &Invocation<'_>) -> Result<(), Failure> {
+    let [property, value] = invocation.arguments() else { return Err(unexpected(invocation)) };
     if value.is_empty() {
         return Err(message("you cannot use set to unset a property"));
     }
@@ -400,11 +277,8 @@ fn data(value: &str, raw: bool) -> Result<Value, Failure> {
     }
 }
 
-async fn unset(invocation: &Invocation<'_>) -> Result<(), Failure> {
-    let [property] = invocation.arguments() else {
-        let words = invocation.arguments().join(" ");
-        return Err(invocation.usage(&format!("Unexpected args: [{words}]")));
-    };
+pub(super) async fn unset(invocation: &Invocation<'_>) -> Result<(), Failure> {
+    let [property] = invocation.arguments() else { return Err(unexpected(invocation)) };
     if property.is_empty() {
         return Err(message("you must specify a property"));
     }

@@ -1,5 +1,6 @@
 //! `config`: the kubeconfig shown and changed.
 
+mod credentials;
 mod entries;
 
 use std::path::PathBuf;
@@ -11,17 +12,18 @@ use super::boxed;
 use crate::command::{Command, Invocation};
 use crate::config;
 use crate::failure::{Failure, message};
-use crate::flags::{Flag, Kind, shared};
+use crate::flags::{Flag, Groups, Kind, help, shared};
 use crate::printers::{self, Format};
 use crate::text::tabs::Remembered;
 
-const fn verb(
-    name: &'static str,
-    usage: &'static str,
-    short: &'static str,
-    run: Option<for<'a> fn(&'a Invocation<'a>) -> crate::command::Outcome<'a>>,
-) -> Command {
+type Run = Option<for<'a> fn(&'a Invocation<'a>) -> crate::command::Outcome<'a>>;
+
+const fn verb(name: &'static str, usage: &'static str, short: &'static str, run: Run) -> Command {
     Command { name, usage, short, run, ..Command::EMPTY }
+}
+
+const fn verb_with(flags: Groups, verb: Command) -> Command {
+    Command { flags, ..verb }
 }
 
 /// The command.
@@ -31,48 +33,110 @@ pub const COMMAND: Command = Command {
     short: "Modify kubeconfig files",
     long: "Modify kubeconfig files. The file is the one of --kubeconfig, of $KUBECONFIG, or ~/.kube/config.",
     subcommands: &[
-        verb("current-context", "current-context", "Display the current-context", boxed!(current)),
-        entries::DELETE_CLUSTER,
+        verb("current-context", "current-context [flags]", "Display the current-context", boxed!(current)),
+        verb(
+            "delete-cluster",
+            "delete-cluster NAME",
+            "Delete the specified cluster from the kubeconfig",
+            boxed!(entries::delete_cluster),
+        ),
         verb(
             "delete-context",
             "delete-context NAME",
             "Delete the specified context from the kubeconfig",
             boxed!(delete_context),
         ),
-        entries::DELETE_USER,
+        verb(
+            "delete-user",
+            "delete-user NAME",
+            "Delete the specified user from the kubeconfig",
+            boxed!(entries::delete_user),
+        ),
         verb(
             "get-clusters",
-            "get-clusters",
+            "get-clusters [flags]",
             "Display clusters defined in the kubeconfig",
             boxed!(get_clusters),
         ),
-        Command {
-            flags: &[&[
+        verb_with(
+            &[&[
                 Flag::switch("no-headers", "Print no header line"),
                 Flag::new("output", Kind::Text, "", "name").short('o'),
             ]],
-            ..verb(
+            verb(
                 "get-contexts",
                 "get-contexts [(-o|--output=)name)]",
                 "Describe one or many contexts",
                 boxed!(get_contexts),
+            ),
+        ),
+        verb("get-users", "get-users [flags]", "Display users defined in the kubeconfig", boxed!(get_users)),
+        verb(
+            "rename-context",
+            "rename-context CONTEXT_NAME NEW_NAME",
+            "Rename a context from the kubeconfig file",
+            boxed!(entries::rename_context),
+        ),
+        Command {
+            long: "Set an individual value in a kubeconfig file.\n\n PROPERTY_NAME is a path with dots: users.me.token, contexts.dev.namespace.",
+            ..verb_with(
+                &[&[Flag::switch(
+                    "set-raw-bytes",
+                    "Take the value of data as it is, without decoding base64",
+                )]],
+                verb(
+                    "set",
+                    "set PROPERTY_NAME PROPERTY_VALUE",
+                    "Set an individual value in a kubeconfig file",
+                    boxed!(entries::set),
+                ),
             )
         },
-        verb("get-users", "get-users", "Display users defined in the kubeconfig", boxed!(get_users)),
-        entries::RENAME_CONTEXT,
-        entries::SET,
-        entries::SET_CLUSTER,
-        Command {
-            flags: &[&[Flag::switch("current", "Modify the current context")]],
-            ..verb(
+        verb_with(
+            &[&[
+                Flag::new("certificate-authority", Kind::Text, "", "File with the certificate authority"),
+                Flag::switch("embed-certs", "Put the certificate itself into the kubeconfig"),
+                Flag::switch("insecure-skip-tls-verify", "Do not check the cluster's certificate: insecure"),
+                Flag::new("proxy-url", Kind::Text, "", "Proxy on the way to the cluster"),
+                Flag::new("server", Kind::Text, "", "Address of the cluster's API server"),
+                Flag::new("tls-server-name", Kind::Text, "", "Name to check the certificate against"),
+            ]],
+            verb(
+                "set-cluster",
+                "set-cluster NAME [--server=server] [--certificate-authority=path/to/certificate/authority] [--insecure-skip-tls-verify=true] [--tls-server-name=example.com]",
+                "Set a cluster entry in kubeconfig",
+                boxed!(entries::set_cluster),
+            ),
+        ),
+        verb_with(
+            &[&[
+                Flag::new("cluster", Kind::Text, "", "The context's cluster"),
+                Flag::switch("current", "Modify the current context"),
+                Flag::new("namespace", Kind::Text, "", "The context's namespace").short('n'),
+                Flag::new("user", Kind::Text, "", "The context's user"),
+            ]],
+            verb(
                 "set-context",
                 "set-context [NAME | --current] [--cluster=cluster_nickname] [--user=user_nickname] [--namespace=namespace]",
                 "Set a context entry in kubeconfig",
                 boxed!(set_context),
-            )
-        },
-        entries::SET_CREDENTIALS,
-        entries::UNSET,
+            ),
+        ),
+        verb_with(
+            &[credentials::FLAGS],
+            verb(
+                "set-credentials",
+                "set-credentials NAME [--client-certificate=path/to/certfile] [--client-key=path/to/keyfile] [--token=bearer_token] [--username=basic_user] [--password=basic_password] [--auth-provider=provider_name] [--auth-provider-arg=key=value] [--exec-command=exec_command] [--exec-api-version=exec_api_version] [--exec-arg=arg] [--exec-env=key=value]",
+                "Set a user entry in kubeconfig",
+                boxed!(credentials::set),
+            ),
+        ),
+        verb(
+            "unset",
+            "unset PROPERTY_NAME",
+            "Unset an individual value in a kubeconfig file",
+            boxed!(entries::unset),
+        ),
         Command {
             aliases: &["use"],
             ..verb(
@@ -82,25 +146,38 @@ pub const COMMAND: Command = Command {
                 boxed!(use_context),
             )
         },
-        Command {
-            flags: &[
-                shared::OUTPUT,
+        verb_with(
+            &[
+                shared::OUTPUT_YAML,
                 &[
                     Flag::switch("flatten", "Put the contents of files in place of their names"),
+                    Flag::new("merge", Kind::Bool, "true", "Merge all files of $KUBECONFIG"),
                     Flag::switch("minify", "Only what the current context uses"),
                     Flag::switch("raw", "Show certificates and secrets"),
                 ],
             ],
-            ..verb(
+            verb(
                 "view",
                 "view [flags]",
                 "Display merged kubeconfig settings or a specified kubeconfig file",
                 boxed!(view),
-            )
-        },
+            ),
+        ),
     ],
     ..Command::EMPTY
 };
+
+/// Prints the command's help, as kubectl does where arguments are missing.
+fn show_help(invocation: &Invocation<'_>) {
+    let Invocation { context, command, path, .. } = invocation;
+    context.out(&help::command(command, path, context.is_kubectl()));
+}
+
+/// The help, and then what is said about other arguments than there should be.
+fn unexpected(invocation: &Invocation<'_>) -> Failure {
+    show_help(invocation);
+    message(format!("Unexpected args: [{}]", invocation.arguments().join(" ")))
+}
 
 async fn current(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let loaded = config::load(invocation.context, &invocation.values)?;
@@ -219,9 +296,7 @@ fn has_context(tree: &Value, name: &str) -> bool {
 }
 
 async fn use_context(invocation: &Invocation<'_>) -> Result<(), Failure> {
-    let [name] = invocation.arguments() else {
-        return Err(invocation.usage("Unexpected args: context name is required"));
-    };
+    let [name] = invocation.arguments() else { return Err(unexpected(invocation)) };
     let loaded = config::load(invocation.context, &invocation.values)?;
     if loaded.config.context(name).is_none() || name.is_empty() {
         return Err(message(format!("no context exists with the name: {name:?}")));
@@ -242,8 +317,9 @@ async fn set_context(invocation: &Invocation<'_>) -> Result<(), Failure> {
             return Err(message("no current context is set"));
         }
         ([], true) => loaded.config.current_context.clone(),
-        (_, true) => return Err(message("you cannot specify both a context name and --current")),
-        _ => return Err(invocation.usage("you must specify a non-empty context name or --current")),
+        ([_], true) => return Err(message("you cannot specify both a context name and --current")),
+        ([], false) => return Err(message("you must specify a non-empty context name or --current")),
+        _ => return Err(unexpected(invocation)),
     };
     let exists = loaded.config.context(&name).is_some();
     let (path, mut tree) = file_of(&loaded.paths, |tree| has_context(tree, &name))?;
@@ -290,6 +366,9 @@ async fn delete_context(invocation: &Invocation<'_>) -> Result<(), Failure> {
 async fn view(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let values = &invocation.values;
     let mut config = config::load(invocation.context, values)?.config;
+    if !values.on("merge") && values.global("kubeconfig").is_empty() {
+        return Err(message("if merge==false a precise file must be specified"));
+    }
     if values.on("flatten") {
         return Err(message("--flatten is not supported: certificates stay in their files"));
     }

@@ -47,7 +47,7 @@ pub const CLUSTER_ROLE: Command = Command {
         VERB,
         RESOURCE,
         RESOURCE_NAME,
-        Flag::new("aggregation-rule", Kind::Texts, "", "Labels of the ClusterRoles to combine (key=value)"),
+        Flag::new("aggregation-rule", Kind::Pairs, "", "Labels of the ClusterRoles to combine (key=value)"),
         Flag::new("non-resource-url", Kind::Texts, "", "A partial URL that users may access"),
     ],
     run: boxed!(cluster_role),

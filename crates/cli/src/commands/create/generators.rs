@@ -18,7 +18,7 @@ macro_rules! made_flags {
             $crate::flags::shared::DRY_RUN,
             $crate::flags::shared::VALIDATE,
             $crate::flags::shared::SAVE_CONFIG,
-            $crate::flags::shared::MANAGER,
+            &$crate::flags::shared::manager("kubectl-create"),
             &[$($flag),*],
         ]
     };

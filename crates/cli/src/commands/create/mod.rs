@@ -36,7 +36,7 @@ pub const COMMAND: Command = Command {
         shared::VALIDATE,
         shared::SAVE_CONFIG,
         shared::SELECTOR,
-        shared::MANAGER,
+        &shared::manager("kubectl-create"),
         &[
             Flag::switch("edit", "Accepted only in kubectl: edit the object before it is created"),
             Flag::new("raw", Kind::Text, "", "Path to send the file to as it is"),

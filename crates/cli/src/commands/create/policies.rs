@@ -62,7 +62,7 @@ pub const PRIORITY_CLASS: Command = Command {
 pub const INGRESS: Command = Command {
     name: "ingress",
     aliases: &["ing"],
-    usage: "ingress NAME --rule=host/path=service:port[,tls[=secret]]",
+    usage: "ingress NAME --rule=host/path=service:port[,tls[=secret]] ",
     short: "Create an ingress with the specified name",
     flags: made_flags![
         Flag::new("annotation", Kind::Array, "", "Annotation (key=value); may be repeated"),

@@ -14,7 +14,7 @@ const TCP: Flag = Flag::new("tcp", Kind::Texts, "", "Ports as <port>:<targetPort
 pub const SERVICE: Command = Command {
     name: "service",
     aliases: &["svc"],
-    usage: "service",
+    usage: "service [flags]",
     short: "Create a service using a specified subcommand",
     subcommands: &[
         Command {

@@ -22,7 +22,7 @@ pub const COMMAND: Command = Command {
         shared::OUTPUT,
         shared::DRY_RUN,
         shared::SELECTOR,
-        shared::MANAGER,
+        &shared::manager("kubectl-set"),
         &[
             super::ALL,
             super::LOCAL,

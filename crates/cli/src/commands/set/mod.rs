@@ -2,6 +2,7 @@
 
 mod change;
 mod environment;
+mod references;
 
 pub use change::{Changer, change_objects, find};
 
@@ -35,7 +36,7 @@ pub const COMMAND: Command = Command {
                 shared::OUTPUT,
                 shared::DRY_RUN,
                 shared::SELECTOR,
-                shared::MANAGER,
+                &shared::manager("kubectl-set"),
                 &[ALL, LOCAL],
             ],
             run: boxed!(image),
@@ -50,7 +51,7 @@ pub const COMMAND: Command = Command {
                 shared::OUTPUT,
                 shared::DRY_RUN,
                 shared::SELECTOR,
-                shared::MANAGER,
+                &shared::manager("kubectl-set"),
                 &[
                     ALL,
                     LOCAL,
@@ -62,15 +63,23 @@ pub const COMMAND: Command = Command {
             run: boxed!(resource_limits),
             ..Command::EMPTY
         },
+        references::SELECTOR,
         Command {
             name: "serviceaccount",
             aliases: &["sa"],
             usage: "serviceaccount (-f FILENAME | TYPE NAME) SERVICE_ACCOUNT",
             short: "Update the service account of a resource",
-            flags: &[shared::FILES, shared::OUTPUT, shared::DRY_RUN, shared::MANAGER, &[ALL, LOCAL]],
+            flags: &[
+                shared::FILES,
+                shared::OUTPUT,
+                shared::DRY_RUN,
+                &shared::manager("kubectl-set"),
+                &[ALL, LOCAL],
+            ],
             run: boxed!(service_account),
             ..Command::EMPTY
         },
+        references::SUBJECT,
     ],
     ..Command::EMPTY
 };
