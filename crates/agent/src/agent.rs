@@ -1,6 +1,6 @@
 //! Starts the agent and spreads news: Pods from the API and events of the runtime go to the Pods' workers.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cri::runtime::Event;
@@ -50,7 +50,7 @@ impl Agent {
         tasks.spawn(node::lease::run(Arc::clone(&shared)));
         let runtime_events = shared.runtime().events();
         tasks.spawn(spread_runtime_events(Arc::clone(&shared), runtime_events));
-        let mut adopted: HashMap<String, Vec<String>> = HashMap::new();
+        let mut adopted: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for sandbox in shared.runtime().list_pod_sandboxes(None).await? {
             if let Some(uid) = sandbox.labels.get(labels::POD_UID) {
                 adopted.entry(uid.clone()).or_default().push(sandbox.id);

@@ -7,26 +7,25 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use podlogic::{hosts, paths, pod};
 
+use crate::files;
 use crate::shared::Shared;
 
 /// Makes the Pod's data directories.
 pub async fn make_pod_directories(shared: &Shared, pod: &Pod) -> io::Result<()> {
     let root = paths::pod_directory(&shared.options.directories.root, pod::uid(pod));
     for folder in ["volumes", "plugins", "containers"] {
-        tokio::fs::create_dir_all(root.join(folder)).await?;
+        files::create_dir_all(root.join(folder)).await?;
     }
-    tokio::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o750)).await
+    files::set_permissions(&root, std::fs::Permissions::from_mode(0o750)).await
 }
 
 /// Makes a directory for a container's logs; answers how often it was restarted according to the logs there.
 pub async fn make_log_directory(shared: &Shared, pod: &Pod, container: &str) -> io::Result<u32> {
     let folder = paths::pod_logs(&shared.options.directories.pod_logs, pod).join(container);
-    tokio::fs::create_dir_all(&folder).await?;
-    let mut names = Vec::new();
-    let mut entries = tokio::fs::read_dir(&folder).await?;
-    while let Some(entry) = entries.next_entry().await? {
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
+    files::create_dir_all(&folder).await?;
+    let entries = files::read_dir(&folder).await?;
+    let names: Vec<String> =
+        entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     Ok(paths::restart_count_after(names.iter().map(String::as_str)))
 }
 
@@ -34,14 +33,14 @@ pub async fn make_log_directory(shared: &Shared, pod: &Pod, container: &str) -> 
 pub async fn write_hosts(shared: &Shared, pod: &Pod, pod_ips: &[String]) -> io::Result<PathBuf> {
     let path = paths::pod_directory(&shared.options.directories.root, pod::uid(pod)).join("etc-hosts");
     let text = if pod::is_host_network(pod) {
-        let node = tokio::fs::read_to_string("/etc/hosts").await.unwrap_or_default();
+        let node = files::read_to_string("/etc/hosts").await.unwrap_or_default();
         hosts::from_node(pod, &node)
     } else {
         hosts::managed(pod, pod_ips, &shared.options.config.cluster_domain)
     };
     // Written in place: running containers have this very file mounted.
-    tokio::fs::write(&path, text).await?;
-    tokio::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).await?;
+    files::write(&path, text).await?;
+    files::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).await?;
     Ok(path)
 }
 
@@ -49,19 +48,19 @@ pub async fn write_hosts(shared: &Shared, pod: &Pod, pod_ips: &[String]) -> io::
 pub async fn make_message_file(shared: &Shared, pod: &Pod, container: &Container) -> io::Result<PathBuf> {
     let root = paths::pod_directory(&shared.options.directories.root, pod::uid(pod));
     let folder = root.join("containers").join(&container.name);
-    tokio::fs::create_dir_all(&folder).await?;
+    files::create_dir_all(&folder).await?;
     let path = folder.join(shared.options.entropy.hex(8));
-    tokio::fs::write(&path, "").await?;
-    tokio::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).await?;
+    files::write(&path, String::new()).await?;
+    files::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).await?;
     Ok(path)
 }
 
 /// Links a container's log where log collectors look for it.
 pub async fn link_log(shared: &Shared, pod: &Pod, container: &str, id: &str, log: &Path) -> io::Result<()> {
     let root = &shared.options.directories.container_links;
-    tokio::fs::create_dir_all(root).await?;
+    files::create_dir_all(root).await?;
     let link = paths::log_link(root, pod, container, id);
-    match tokio::fs::symlink(log, &link).await {
+    match files::symlink(log, &link).await {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         outcome => outcome,
     }
@@ -70,7 +69,7 @@ pub async fn link_log(shared: &Shared, pod: &Pod, container: &str, id: &str, log
 /// Removes links to a container's log.
 pub async fn unlink_log(shared: &Shared, pod: &Pod, container: &str, id: &str) {
     let link = paths::log_link(&shared.options.directories.container_links, pod, container, id);
-    if let Err(error) = tokio::fs::remove_file(&link).await
+    if let Err(error) = files::remove_file(&link).await
         && error.kind() != io::ErrorKind::NotFound
     {
         tracing::warn!(path = %link.display(), %error, "removing a link to a log");
@@ -82,7 +81,7 @@ pub async fn remove_pod_directories(shared: &Shared, pod: &Pod) {
     let data = paths::pod_directory(&shared.options.directories.root, pod::uid(pod));
     let logs = paths::pod_logs(&shared.options.directories.pod_logs, pod);
     for path in [data, logs] {
-        if let Err(error) = tokio::fs::remove_dir_all(&path).await
+        if let Err(error) = files::remove_dir_all(&path).await
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(path = %path.display(), %error, "removing a directory of an ended pod");

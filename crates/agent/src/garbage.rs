@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use podlogic::Observed;
 
 use crate::directories;
+use crate::files;
 use crate::shared::Shared;
 
 /// Instances kept per container: the present one and the one before.
@@ -67,11 +68,11 @@ pub async fn collect(shared: &Shared, pod: &Pod, observed: &Observed, sandbox_id
 async fn remove_logs(path: &Path) {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return };
     let name = name.to_string_lossy().into_owned();
-    let Ok(mut entries) = tokio::fs::read_dir(folder).await else { return };
-    while let Ok(Some(entry)) = entries.next_entry().await {
+    let Ok(entries) = files::read_dir(folder).await else { return };
+    for entry in entries {
         let own = entry.file_name().to_string_lossy().into_owned();
         let is_part = own.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        if is_part && let Err(error) = tokio::fs::remove_file(entry.path()).await {
+        if is_part && let Err(error) = files::remove_file(entry.path()).await {
             tracing::warn!(path = %entry.path().display(), %error, "removing the log of an ended container");
         }
     }

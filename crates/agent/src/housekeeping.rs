@@ -28,6 +28,7 @@ pub async fn run(shared: Arc<Shared>) {
     let mut unused_since = HashMap::new();
     loop {
         tokio::select! {
+            biased;
             _ = logs.tick() => rotation::rotate_all(&shared).await,
             _ = images.tick() => collect_images(&shared, &mut unused_since).await,
             _ = repair.tick() => shared.pods.lock().values().for_each(|mailbox| mailbox.wake.notify_one()),

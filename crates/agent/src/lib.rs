@@ -10,6 +10,7 @@ pub mod backend;
 pub mod config;
 pub mod directories;
 pub mod events;
+pub mod files;
 pub mod garbage;
 pub mod hooks;
 pub mod housekeeping;

@@ -1,11 +1,11 @@
 //! Asks the runtime about one Pod, and completes the answer with termination messages.
 
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use cri::Result;
 use cri::runtime::{ContainerState, ContainerStatus};
 use podlogic::{Observed, labels};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use crate::shared::Shared;
 
@@ -65,12 +65,16 @@ async fn termination_message(status: &ContainerStatus) -> String {
 }
 
 async fn tail(path: &Path, bytes_max: u64) -> std::io::Result<String> {
-    let mut file = tokio::fs::File::open(path).await?;
-    let length = file.metadata().await?.len();
-    file.seek(std::io::SeekFrom::Start(length.saturating_sub(bytes_max))).await?;
-    let mut bytes = Vec::new();
-    file.take(bytes_max).read_to_end(&mut bytes).await?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let path = path.to_owned();
+    let read = move || {
+        let mut file = std::fs::File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(std::io::SeekFrom::Start(length.saturating_sub(bytes_max)))?;
+        let mut bytes = Vec::new();
+        file.take(bytes_max).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    crate::files::run(read).await
 }
 
 /// The last lines of a CRI log (`<time> <stream> <F|P> <text>`), without their prefixes.

@@ -1,6 +1,6 @@
 //! What all tasks of the agent share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cri::runtime::RuntimeService;
@@ -110,13 +110,13 @@ pub struct Shared {
     /// Rings when the node's status has to be written.
     pub node_changed: Notify,
     /// Pods that hold resources of the node, by UID.
-    pub admitted: Mutex<HashMap<String, Arc<Pod>>>,
+    pub admitted: Mutex<BTreeMap<String, Arc<Pod>>>,
     /// Stops the workers.
     pub stop: CancellationToken,
     /// Counts Pods of which nothing is left on the node.
     pub ended: watch::Sender<u64>,
     /// Post boxes by Pod UID.
-    pub pods: Mutex<HashMap<String, Arc<Mailbox>>>,
+    pub pods: Mutex<BTreeMap<String, Arc<Mailbox>>>,
 }
 
 impl Shared {

@@ -62,6 +62,7 @@ impl StartContext<'_> {
 
         let ensure = shared.puller.ensure(pod, container, &object, self.pull_secrets);
         let image = tokio::select! {
+            biased;
             image = ensure => image,
             () = self.ending() => return Err(failed("ContainerCreating", "")),
         };
@@ -72,6 +73,7 @@ impl StartContext<'_> {
 
         let configure = self.configure(kind, container, &image);
         let config = tokio::select! {
+            biased;
             config = configure => config,
             // It may have to wait for services to be known.
             () = self.ending() => return Err(failed("ContainerCreating", "")),

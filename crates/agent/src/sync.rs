@@ -21,7 +21,7 @@ use crate::seams::{PreparedVolumes, VolumeFacts};
 use crate::shared::{Mailbox, Shared};
 use crate::source::mirror;
 use crate::start::{NotStarted, StartContext};
-use crate::{directories, garbage, observe};
+use crate::{directories, files, garbage, observe};
 
 /// Pause before something that failed without saying when to come back is tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -438,7 +438,7 @@ impl Step<'_> {
     }
 
     async fn create_sandbox(&mut self, config: &PodSandboxConfig) -> Result<(String, Vec<String>), Next> {
-        if let Err(error) = tokio::fs::create_dir_all(&config.log_directory).await {
+        if let Err(error) = files::create_dir_all(&config.log_directory).await {
             let message =
                 format!("Failed to create log directory for pod {:?}: {error}", pod::describe(self.pod));
             return Err(self.retry("FailedCreatePodSandBox", &message));

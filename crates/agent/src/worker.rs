@@ -139,6 +139,7 @@ async fn wait(shared: &Shared, mailbox: &Mailbox, until: Option<jiff::Timestamp>
     let Some(until) = until else { return mailbox.wake.notified().await };
     let pause = Duration::try_from(until.duration_since(shared.now())).unwrap_or_default();
     tokio::select! {
+        biased;
         () = mailbox.wake.notified() => {}
         () = tokio::time::sleep_until(Instant::now() + pause) => {}
     }
@@ -154,6 +155,7 @@ async fn end(step: &mut Step<'_>) -> bool {
     tokio::pin!(killing);
     let outcome = loop {
         tokio::select! {
+            biased;
             outcome = &mut killing => break outcome,
             () = mailbox.wake.notified() => shorten(shared, mailbox, &pod, &observed).await,
         }

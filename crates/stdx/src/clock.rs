@@ -14,6 +14,7 @@ pub struct Clock(Source);
 enum Source {
     System,
     Manual(Arc<Mutex<Timestamp>>),
+    Derived(Arc<dyn Fn() -> Timestamp + Send + Sync>),
 }
 
 impl Clock {
@@ -27,6 +28,11 @@ impl Clock {
         Self(Source::Manual(Arc::new(Mutex::new(start))))
     }
 
+    /// A clock that is asked for its time, such as one that follows a paused runtime's.
+    pub fn derived(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Source::Derived(Arc::new(now)))
+    }
+
     /// The time of day.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
@@ -34,6 +40,7 @@ impl Clock {
             #[allow(clippy::disallowed_methods)]
             Source::System => Timestamp::now(),
             Source::Manual(time) => *time.lock(),
+            Source::Derived(now) => now(),
         }
     }
 
@@ -50,6 +57,7 @@ impl std::fmt::Debug for Clock {
         formatter.write_str(match self.0 {
             Source::System => "Clock(system)",
             Source::Manual(_) => "Clock(manual)",
+            Source::Derived(_) => "Clock(derived)",
         })
     }
 }

@@ -124,6 +124,7 @@ async fn report(shared: &Arc<Shared>, client: &Client, machine: &Machine) {
     let mut known: Option<NodeStatus> = None;
     loop {
         tokio::select! {
+            biased;
             _ = look.tick() => {}
             () = shared.node_changed.notified() => {}
         }

@@ -5,7 +5,7 @@ pub mod files;
 pub mod mirror;
 pub mod orphans;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -16,7 +16,7 @@ use crate::shared::{Inbox, Mailbox, Shared};
 use crate::worker;
 
 /// Sandboxes found when the agent started, by Pod UID.
-pub type Adopted = Arc<Mutex<HashMap<String, Vec<String>>>>;
+pub type Adopted = Arc<Mutex<BTreeMap<String, Vec<String>>>>;
 
 /// Hands a Pod to its worker, starting one for a new Pod.
 pub fn deliver(shared: &Arc<Shared>, pod: Pod, adopted: &Adopted) {

@@ -1,12 +1,13 @@
 //! What earlier Pods left on the node: sandboxes, directories, logs.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::files;
 use crate::shared::Shared;
 use crate::source::{Adopted, deliver, remove};
 
@@ -33,7 +34,7 @@ pub async fn collect(shared: &Arc<Shared>, adopted: &Adopted) {
         deliver(shared, pod, adopted);
         remove(shared, &uid, None);
     }
-    let live: HashSet<String> = shared.pods.lock().keys().cloned().collect();
+    let live: BTreeSet<String> = shared.pods.lock().keys().cloned().collect();
     let names: Vec<String> = live.iter().cloned().collect();
     shared.options.volumes.retain(&names).await;
     remove_unknown(&shared.options.directories.root.join("pods"), |name| live.contains(name)).await;
@@ -43,8 +44,8 @@ pub async fn collect(shared: &Arc<Shared>, adopted: &Adopted) {
 }
 
 async fn remove_unknown(folder: &Path, known: impl Fn(&str) -> bool) {
-    let Ok(mut entries) = tokio::fs::read_dir(folder).await else { return };
-    while let Ok(Some(entry)) = entries.next_entry().await {
+    let Ok(entries) = files::read_dir(folder).await else { return };
+    for entry in entries {
         let name = entry.file_name().to_string_lossy().into_owned();
         if known(&name) {
             continue;
@@ -55,22 +56,22 @@ async fn remove_unknown(folder: &Path, known: impl Fn(&str) -> bool) {
             tracing::warn!(path = %entry.path().display(), "an orphaned pod still has volumes mounted");
             continue;
         }
-        if let Err(error) = tokio::fs::remove_dir_all(entry.path()).await {
+        if let Err(error) = files::remove_dir_all(entry.path()).await {
             tracing::warn!(path = %entry.path().display(), %error, "removing what an earlier pod left");
         }
     }
 }
 
 async fn is_mount_below(path: &Path) -> bool {
-    let text = tokio::fs::read_to_string("/proc/self/mountinfo").await.unwrap_or_default();
+    let text = files::read_to_string("/proc/self/mountinfo").await.unwrap_or_default();
     text.lines().filter_map(|line| line.split(' ').nth(4)).any(|point| Path::new(point).starts_with(path))
 }
 
 async fn remove_dangling(folder: &Path) {
-    let Ok(mut entries) = tokio::fs::read_dir(folder).await else { return };
-    while let Ok(Some(entry)) = entries.next_entry().await {
-        if tokio::fs::metadata(entry.path()).await.is_err()
-            && let Err(error) = tokio::fs::remove_file(entry.path()).await
+    let Ok(entries) = files::read_dir(folder).await else { return };
+    for entry in entries {
+        if files::metadata(entry.path()).await.is_err()
+            && let Err(error) = files::remove_file(entry.path()).await
         {
             tracing::warn!(path = %entry.path().display(), %error, "removing a link to a log that is gone");
         }

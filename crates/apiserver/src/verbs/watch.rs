@@ -192,6 +192,9 @@ impl Events {
                 Some(delivery) => delivery,
                 None if !chunk.is_empty() => return Some(chunk.freeze()),
                 None => tokio::select! {
+                    biased;
+                    () = self.deadline.as_mut() => { self.watcher = None; return None; }
+                    () = self.context.server.drained() => { self.watcher = None; return None; }
                     delivery = watcher.next() => delivery,
                     () = self.bookmark.as_mut() => {
                         self.bookmark.as_mut().reset(Instant::now() + BOOKMARK_INTERVAL);
@@ -201,8 +204,6 @@ impl Events {
                         }
                         continue;
                     }
-                    () = self.deadline.as_mut() => { self.watcher = None; return None; }
-                    () = self.context.server.drained() => { self.watcher = None; return None; }
                 },
             };
             match delivery {

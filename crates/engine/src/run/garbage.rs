@@ -1,7 +1,7 @@
 //! Runs the deciders of `controllers::garbage` over all resources: a graph of who owns whom, kept by one watch per
 //! resource. The graph only says where to look; before anything is deleted the owner itself is asked for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ struct Graph {
     /// Uid → where the object is.
     objects: HashMap<String, Target>,
     /// Uid of an owner → uids of its dependents.
-    dependents: HashMap<String, HashSet<String>>,
+    dependents: HashMap<String, BTreeSet<String>>,
     /// Uid → uids of its owners.
     owners: HashMap<String, Vec<String>>,
 }
