@@ -44,7 +44,7 @@ impl Volumes for NoVolumes {
     async fn retain(&self, _: &[String]) {}
 }
 
-/// An agent on fakes. Needs tokio's time paused: its wall clock follows it.
+/// An agent on fakes. Needs tokio's time paused: its wall clock follows it. And one thread: file operations block it.
 pub struct Harness {
     /// API.
     pub api: FakeApi,
@@ -67,6 +67,8 @@ pub const START: &str = "2026-01-01T00:00:00Z";
 impl Harness {
     /// Fakes with the `kubernetes` service; the agent keeps its files in `folder`.
     pub fn new(folder: &std::path::Path) -> Self {
+        // Time that is paused does not wait for other threads.
+        crate::files::block_this_thread();
         let clock = Clock::manual(START.parse().unwrap_or(Timestamp::UNIX_EPOCH));
         let api = FakeApi::default();
         api.put(
