@@ -46,34 +46,45 @@ pub fn parse_go(text: &str) -> Result<Duration, String> {
     if rest.is_empty() || rest.starts_with('-') {
         return Err(invalid());
     }
-    let mut total_ns = 0f64;
+    let mut total_ns = 0u128;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
+        let number = &rest[..digits];
         rest = &rest[digits..];
         let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
         let unit = &rest[..letters];
-        let scale = match unit {
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if whole.len() + fraction.len() == 0 || fraction.contains('.') {
+            return Err(invalid());
+        }
+        let scale: u128 = match unit {
             "" => return Err(format!("time: missing unit in duration {text:?}")),
-            "ns" => 1.0,
-            "us" | "µs" | "μs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 60e9,
-            "h" => 3600e9,
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
             _ => return Err(format!("time: unknown unit {unit:?} in duration {text:?}")),
         };
-        total_ns += number * scale;
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
+        // More digits than these are less than a nanosecond of any unit.
+        let fraction = &fraction[..fraction.len().min(18)];
+        let parts: u64 = if fraction.is_empty() { 0 } else { fraction.parse().map_err(|_| invalid())? };
+        let width = u32::try_from(fraction.len()).unwrap_or_default();
+        total_ns += u128::from(whole) * scale + u128::from(parts) * scale / 10u128.pow(width);
+        if total_ns > i64::MAX as u128 {
+            return Err(invalid());
+        }
         rest = &rest[letters..];
     }
-    if total_ns > i64::MAX as f64 {
-        return Err(invalid());
-    }
-    Ok(Duration::from_nanos(total_ns as u64))
+    u64::try_from(total_ns).map(Duration::from_nanos).map_err(|_| invalid())
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -94,5 +105,25 @@ mod tests {
         assert_eq!(parse_go("5"), Err("time: missing unit in duration \"5\"".into()));
         assert_eq!(parse_go("5x"), Err("time: unknown unit \"x\" in duration \"5x\"".into()));
         assert_eq!(parse_go(""), Err("time: invalid duration \"\"".into()));
+        for wrong in [".s", "1.2.3s", "1..s", "99999999999999999999h", "9223372037s", "-1s"] {
+            assert_eq!(parse_go(wrong), Err(format!("time: invalid duration {wrong:?}")));
+        }
+        assert_eq!(parse_go("1.s.5s0.0000000001s"), Ok(Duration::from_millis(1500)));
+    }
+
+    proptest! {
+        #[test]
+        fn writing_and_reading_agree(nanos in 0..=i64::MAX as u64) {
+            let duration = Duration::from_nanos(nanos);
+            prop_assert_eq!(parse_go(&format_go(duration)), Ok(duration));
+        }
+
+        #[test]
+        fn nothing_panics(seed: u64) {
+            let text = crate::mutate::mutated_text(&["1h30m5.5s", "100ms", "1.5µs", "0", "+3h"], seed);
+            if let Ok(duration) = parse_go(&text) {
+                prop_assert_eq!(parse_go(&format_go(duration)), Ok(duration));
+            }
+        }
     }
 }

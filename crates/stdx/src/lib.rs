@@ -3,3 +3,5 @@
 pub mod clock;
 pub mod duration;
 pub mod entropy;
+#[cfg(feature = "testing")]
+pub mod mutate;
