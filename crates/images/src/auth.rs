@@ -243,4 +243,16 @@ mod tests {
         assert_eq!(parse_token(br#"{"token":"a","access_token":"b"}"#), Ok("b".to_owned()));
         assert!(parse_token(b"{}").is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_header_or_token_breaks_the_reader(seed: u64) {
+            let headers = [
+                "Bearer realm=\"https://auth.example/token\",service=\"registry, inc\",scope=\"repository:a/b:pull\",error=\"x\\\"y\"",
+                "Basic realm=\"x\", Bearer realm=https://a.example , Negotiate",
+            ];
+            let _ = parse_challenges(&stdx::mutate::mutated_text(&headers, seed));
+            let _ = parse_token(&stdx::mutate::mutated(&[r#"{"token":"a","access_token":"b","expires_in":300}"#], seed));
+        }
+    }
 }
