@@ -47,7 +47,7 @@ fn nothing_that_must_not_be_ever_is() {
         }
     }
     // Where nothing happens nothing goes wrong.
-    if count >= SEEDS {
+    if count >= 10 {
         assert!(counts.bound > 5 * count && counts.ran > count && counts.gone > 10 * count, "{counts:?}");
     }
 }
