@@ -4,6 +4,9 @@ use serde_json::{Number, Value};
 
 use super::{Node, Step};
 
+/// Brackets within brackets, and ranges within ranges, at most: they are read and shown by recursion.
+const DEPTH_MAX: usize = 100;
+
 /// Reads a template.
 pub(super) fn template(text: &str) -> Result<Vec<Node>, String> {
     // The last list takes what comes; the ones below wait for their range's end.
@@ -56,7 +59,23 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
+/// Whether brackets are nested more than is ever meant; quotes only make it count too many.
+fn is_too_deep(text: &str) -> bool {
+    let mut depth: usize = 0;
+    text.bytes().any(|byte| {
+        match byte {
+            b'[' | b'(' => depth += 1,
+            b']' | b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEPTH_MAX
+    })
+}
+
 fn action(text: &str, stack: &mut Vec<(Option<Vec<Step>>, Vec<Node>)>) -> Result<(), String> {
+    if stack.len() > DEPTH_MAX || is_too_deep(text) {
+        return Err(format!("nested more than {DEPTH_MAX} deep"));
+    }
     if text == "end" {
         let (Some(path), body) = stack.pop().ok_or("not in range, nothing to end")? else {
             return Err("not in range, nothing to end".into());

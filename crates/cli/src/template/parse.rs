@@ -4,6 +4,9 @@ use serde_json::{Number, Value};
 
 use super::{Node, Operand, Pipeline};
 
+/// Blocks within blocks, and parentheses within parentheses, at most: they are read and performed by recursion.
+const DEPTH_MAX: usize = 100;
+
 /// What an open block is.
 enum Open {
     If { condition: Pipeline, with: bool, chained: bool },
@@ -86,8 +89,12 @@ impl Parser {
         }
     }
 
-    fn open(&mut self, open: Open) {
+    fn open(&mut self, open: Open) -> Result<(), String> {
+        if self.blocks.len() >= DEPTH_MAX {
+            return Err(format!("blocks are nested more than {DEPTH_MAX} deep"));
+        }
         self.blocks.push(Block { open, then: Vec::new(), otherwise: None });
+        Ok(())
     }
 
     fn action(&mut self, text: &str) -> Result<(), String> {
@@ -97,8 +104,8 @@ impl Parser {
         let (word, rest) =
             text.split_once(char::is_whitespace).map_or((text, ""), |(word, rest)| (word, rest.trim()));
         match word {
-            "if" => self.open(Open::If { condition: pipeline(rest)?, with: false, chained: false }),
-            "with" => self.open(Open::If { condition: pipeline(rest)?, with: true, chained: false }),
+            "if" => self.open(Open::If { condition: pipeline(rest)?, with: false, chained: false })?,
+            "with" => self.open(Open::If { condition: pipeline(rest)?, with: true, chained: false })?,
             "range" => {
                 let (names, over) = match rest.split_once(":=") {
                     Some((names, over)) => (names, over),
@@ -110,7 +117,7 @@ impl Parser {
                     .filter(|name| !name.is_empty())
                     .collect();
                 let value = names.pop();
-                self.open(Open::Range { key: names.pop(), value, over: pipeline(over.trim())? });
+                self.open(Open::Range { key: names.pop(), value, over: pipeline(over.trim())? })?;
             }
             "else" => {
                 let block = self.blocks.last_mut().ok_or("unexpected {{else}}")?;
@@ -120,7 +127,7 @@ impl Parser {
                         condition: pipeline(condition.trim())?,
                         with: false,
                         chained: true,
-                    });
+                    })?;
                 }
             }
             "end" => self.end()?,
@@ -158,7 +165,7 @@ impl Parser {
 }
 
 fn pipeline(text: &str) -> Result<Pipeline, String> {
-    let mut words = Words { rest: text };
+    let mut words = Words { rest: text, depth: 0 };
     let pipeline = words.pipeline()?;
     if words.rest.trim().is_empty() {
         Ok(pipeline)
@@ -169,6 +176,8 @@ fn pipeline(text: &str) -> Result<Pipeline, String> {
 
 struct Words<'a> {
     rest: &'a str,
+    /// Open parentheses.
+    depth: usize,
 }
 
 impl Words<'_> {
@@ -200,7 +209,12 @@ impl Words<'_> {
         match first {
             '(' => {
                 self.rest = &self.rest[1..];
+                self.depth += 1;
+                if self.depth > DEPTH_MAX {
+                    return Err("max expression depth exceeded".into());
+                }
                 let pipeline = self.pipeline()?;
+                self.depth -= 1;
                 self.rest = self.rest.strip_prefix(')').ok_or("unclosed left paren")?;
                 let path = self.word();
                 Ok(Operand::Nested(pipeline, split(path)))
