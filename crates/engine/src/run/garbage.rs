@@ -33,44 +33,50 @@ struct Graph {
     objects: HashMap<String, Target>,
     /// Uid of an owner → uids of its dependents.
     dependents: HashMap<String, BTreeSet<String>>,
-    /// Uid → uids of its owners.
-    owners: HashMap<String, Vec<String>>,
+    /// Uid → uids of its owners, and whether it holds them while they wait for their dependents to go.
+    owners: HashMap<String, Vec<(String, bool)>>,
 }
 
 impl Graph {
-    fn put(&mut self, target: Target, object: &Value) {
+    /// Notes an object; returns the owners that it held and holds no longer.
+    fn put(&mut self, target: Target, object: &Value) -> Vec<String> {
         let uid = object.uid().to_owned();
-        self.unlink(&uid);
-        let owners: Vec<String> = object
+        let before = self.unlink(&uid);
+        let owners: Vec<(String, bool)> = object
             .items(&["metadata", "ownerReferences"])
             .iter()
-            .map(|reference| reference.text(&["uid"]).to_owned())
+            .map(|own| (own.text(&["uid"]).to_owned(), own["blockOwnerDeletion"] == true))
             .collect();
-        for owner in &owners {
+        for (owner, _) in &owners {
             self.dependents.entry(owner.clone()).or_default().insert(uid.clone());
         }
+        let released = before.into_iter().filter(|own| own.1 && !owners.contains(own));
+        let released = released.map(|(owner, _)| owner).collect();
         if !owners.is_empty() {
             self.owners.insert(uid.clone(), owners);
         }
         self.objects.insert(uid, target);
+        released
     }
 
-    fn unlink(&mut self, uid: &str) {
-        for owner in self.owners.remove(uid).into_iter().flatten() {
-            if let Some(set) = self.dependents.get_mut(&owner) {
+    /// Takes an object off its owners; returns them.
+    fn unlink(&mut self, uid: &str) -> Vec<(String, bool)> {
+        let owners = self.owners.remove(uid).unwrap_or_default();
+        for (owner, _) in &owners {
+            if let Some(set) = self.dependents.get_mut(owner) {
                 set.remove(uid);
                 if set.is_empty() {
-                    self.dependents.remove(&owner);
+                    self.dependents.remove(owner);
                 }
             }
         }
+        owners
     }
 
     /// Forgets an object; returns whom that concerns: its dependents and its owners.
     fn remove(&mut self, uid: &str) -> Vec<String> {
         let mut concerned: Vec<String> = self.dependents.get(uid).into_iter().flatten().cloned().collect();
-        concerned.extend(self.owners.get(uid).into_iter().flatten().cloned());
-        self.unlink(uid);
+        concerned.extend(self.unlink(uid).into_iter().map(|(owner, _)| owner));
         self.objects.remove(uid);
         concerned
     }
@@ -155,11 +161,11 @@ impl Collector {
                     name: object.name().into(),
                     ..base.clone()
                 };
-                self.graph.lock().put(target, object);
+                // An owner may have waited for nothing but this reference.
+                let mut concerned = self.graph.lock().put(target, object);
                 let finalizers = object.items(&["metadata", "finalizers"]);
                 let ours = finalizers.iter().any(|own| own == FOREGROUND || own == ORPHAN);
                 let owned = !object.items(&["metadata", "ownerReferences"]).is_empty();
-                let mut concerned = Vec::new();
                 if owned || ours {
                     concerned.push(uid.clone());
                 }
@@ -243,5 +249,32 @@ impl Collector {
             Err(status) if status.is(Reason::NotFound) => Ok(None),
             Err(status) => Err(status),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Otherwise an owner that waits for its dependents would wait for ever: nothing else tells of it.
+    #[test]
+    fn an_owner_that_is_let_go_is_looked_at() {
+        let dependent = |references: &[(&str, bool)]| {
+            let references: Vec<Value> = references
+                .iter()
+                .map(|(uid, holds)| json!({"uid": uid, "blockOwnerDeletion": holds}))
+                .collect();
+            json!({"metadata": {"uid": "d", "ownerReferences": references}})
+        };
+        let mut graph = Graph::default();
+        let mut put = |references: &[(&str, bool)]| graph.put(Target::default(), &dependent(references));
+        assert!(put(&[("x", true), ("y", true), ("z", false)]).is_empty());
+        assert!(put(&[("x", true), ("y", true), ("z", false)]).is_empty(), "nothing changed");
+        assert_eq!(put(&[("y", true)]), ["x"], "the reference is gone; z was never held");
+        assert_eq!(put(&[("y", false)]), ["y"], "the reference stays, and does not hold any more");
+        assert!(put(&[]).is_empty());
+        assert!(graph.remove("d").is_empty());
     }
 }
