@@ -231,8 +231,18 @@ impl Found {
                     changing: tokio::sync::Mutex::new(()),
                 })),
                 Err(error) => {
-                    tracing::warn!(sandbox = id, "a sandbox's record cannot be read, removing it: {error}");
-                    let _ = records.remove_sandbox(&id);
+                    // The record is what is written last and removed first: one that was prepared ahead has none.
+                    if error.kind() == std::io::ErrorKind::NotFound {
+                        tracing::debug!(sandbox = id, "removing what is left of a sandbox without a record");
+                    } else {
+                        tracing::warn!(
+                            sandbox = id,
+                            "a sandbox's record cannot be read, removing it: {error}"
+                        );
+                    }
+                    if let Err(error) = records.remove_sandbox(&id) {
+                        tracing::warn!(sandbox = id, "removing the rest of a sandbox: {error}");
+                    }
                 }
             }
         }

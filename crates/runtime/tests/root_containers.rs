@@ -398,15 +398,41 @@ async fn containers_outlive_the_daemon() {
 async fn a_killed_pod_process_takes_its_containers_along() {
     let bench = Bench::new().await;
     let running = bench.run("trap '' TERM; while true; do sleep 1; done", |_| {}).await;
-    let own = bench.processes();
-    let shim = own.iter().copied().find(|pid| {
-        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "carob-pod")
-    });
-    sys::process::signal_pid(shim.unwrap(), sys::process::SIGKILL).unwrap();
+    bench.kill("carob-pod");
     let status = bench.ended(&running.id).await;
     assert_eq!((status.exit_code, status.reason.as_str()), (137, "Error"));
     let status = bench.runtime.pod_sandbox_status(&running.sandbox).await.unwrap();
     assert_eq!(status.state, PodSandboxState::NotReady);
+    bench.finish().await;
+}
+
+/// Nothing can be started in a PID namespace whose first process is gone.
+#[tokio::test]
+#[ignore = "needs root: run by make test"]
+async fn a_killed_first_process_of_a_shared_namespace_ends_the_sandbox() {
+    let bench = Bench::new().await;
+    let mut config = bench.sandbox_config();
+    config.linux.security_context.namespace_options.pid = NamespaceMode::Pod;
+    let sandbox = bench.runtime.run_pod_sandbox(&config, "").await.unwrap();
+    let running = bench.run_in(sandbox.clone(), config.clone(), "exec sleep 1234", |_| {}).await;
+    let mut events = bench.runtime.events();
+    bench.kill("pause");
+    let status = bench.ended(&running.id).await;
+    assert_eq!((status.exit_code, status.reason.as_str()), (137, "Error"));
+    let stopped =
+        async { while !matches!(events.recv().await, Some(cri::runtime::Event::SandboxStopped { .. })) {} };
+    tokio::time::timeout(Duration::from_secs(20), stopped)
+        .await
+        .expect("the sandbox is told to have stopped");
+    let status = bench.runtime.pod_sandbox_status(&sandbox).await.unwrap();
+    assert_eq!(status.state, PodSandboxState::NotReady);
+    // What the agent does next.
+    bench.runtime.stop_pod_sandbox(&sandbox).await.unwrap();
+    config.metadata.attempt = 1;
+    let sandbox = bench.runtime.run_pod_sandbox(&config, "").await.unwrap();
+    let again = bench.run_in(sandbox, config, "echo again", |_| {}).await;
+    assert_eq!(bench.ended(&again.id).await.exit_code, 0);
+    assert_eq!(again.output(), "again\n");
     bench.finish().await;
 }
 

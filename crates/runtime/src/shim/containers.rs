@@ -238,8 +238,14 @@ impl Loop {
         message
     }
 
-    /// A child has ended: a container's first process, a command's, or an orphan.
+    /// A child has ended: a container's first process, a command's, the Pod's, or an orphan.
     pub(super) fn on_ended(&mut self, ended: Ended) {
+        if self.first_process.as_ref().is_some_and(|first| first.pid == ended.pid) {
+            // The kernel ended all other processes of its PID namespace before it, and nothing can be started there any
+            // more: the Pod needs a new sandbox.
+            super::note("the Pod's first process has ended, and so does the Pod's process");
+            return self.shut_down();
+        }
         let container = self.containers.iter().find(|(_, container)| container.run.pid == ended.pid);
         let Some(id) = container.map(|(id, _)| id.clone()) else {
             return self.on_exec_ended(ended);

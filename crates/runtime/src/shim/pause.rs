@@ -7,6 +7,8 @@ use sys::process::{CLONE_NEWNS, CLONE_NEWPID, Forked};
 
 /// The process.
 pub struct FirstProcess {
+    /// Process id on the node.
+    pub pid: i32,
     /// Refers to it, and to its namespaces.
     pub pidfd: OwnedFd,
 }
@@ -15,7 +17,7 @@ impl FirstProcess {
     /// Starts it.
     pub fn start() -> Result<Self, String> {
         match sys::process::fork(CLONE_NEWPID | CLONE_NEWNS, None) {
-            Ok(Forked::Parent { pidfd, .. }) => Ok(Self { pidfd }),
+            Ok(Forked::Parent { pid, pidfd }) => Ok(Self { pid, pidfd }),
             Ok(Forked::Child) => run(),
             Err(error) => Err(format!("start the Pod's first process: {error}")),
         }

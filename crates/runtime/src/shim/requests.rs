@@ -115,7 +115,7 @@ impl Loop {
     }
 
     /// Kills everything and ends.
-    fn shut_down(&mut self) {
+    pub(super) fn shut_down(&mut self) {
         for container in self.containers.values().filter(|container| container.run.pid != 0) {
             container.kill();
         }

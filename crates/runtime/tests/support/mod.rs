@@ -128,8 +128,43 @@ fn make_image(at: &Path) {
     std::os::unix::fs::symlink("/../../../../../../tmp", at.join("escape")).unwrap();
 }
 
+/// Takes away what a failed test has left on the machine.
+pub struct Rest {
+    directory: PathBuf,
+    cgroup_root: String,
+}
+
+/// Looks at a group whose processes were killed, and their pause: nothing tells when they have left it.
+const REST_TRIES: usize = 100;
+const REST_PAUSE: Duration = Duration::from_millis(20);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let Ok(manager) = runtime::cgroup::Manager::detect() else { return };
+        let group = manager.group_everywhere(&self.cgroup_root);
+        for _ in 0..REST_TRIES {
+            group.signal_all(sys::process::SIGKILL);
+            if group.remove().is_ok() {
+                break;
+            }
+            #[allow(clippy::disallowed_methods)] // nothing can be awaited here
+            std::thread::sleep(REST_PAUSE);
+        }
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
+        for point in points.filter(|point| point.starts_with(&self.directory)) {
+            let _ = sys::mount::unmount(point);
+        }
+    }
+}
+
 /// A runtime in a directory of its own.
 pub struct Bench {
+    // Before the directory, which goes with it.
+    rest: Rest,
     pub directory: tempfile::TempDir,
     pub options: Options,
     pub runtime: Arc<Runtime>,
@@ -154,8 +189,9 @@ impl Bench {
             clock: Clock::system(),
             entropy: Entropy::system(),
         };
+        let rest = Rest { directory: directory.path().to_owned(), cgroup_root: options.cgroup_root.clone() };
         let runtime = open(&options, directory.path()).await;
-        Self { directory, options, runtime, sandboxes: 0.into() }
+        Self { rest, directory, options, runtime, sandboxes: 0.into() }
     }
 
     /// Lets the runtime go and opens it again, as after a restart of the daemon.
@@ -164,7 +200,7 @@ impl Bench {
     }
 
     pub async fn stop_daemon(self) -> Stopped {
-        let Bench { directory, options, runtime, sandboxes } = self;
+        let Bench { rest, directory, options, runtime, sandboxes } = self;
         let weak = Arc::downgrade(&runtime);
         drop(runtime);
         // Tasks that hold it for a moment end by themselves.
@@ -174,7 +210,7 @@ impl Bench {
             }
             tokio::task::yield_now().await;
         }
-        Stopped { directory, options, sandboxes }
+        Stopped { rest, directory, options, sandboxes }
     }
 
     pub fn path(&self) -> &Path {
@@ -293,6 +329,15 @@ impl Bench {
         manager.group_everywhere(&self.options.cgroup_root).remove().unwrap();
     }
 
+    /// Kills the process of this name.
+    pub fn kill(&self, name: &str) {
+        let is_it = |pid: &i32| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|own| own.trim() == name)
+        };
+        let found = self.processes().into_iter().find(is_it);
+        sys::process::signal_pid(found.expect("the process runs"), sys::process::SIGKILL).unwrap();
+    }
+
     /// Processes in any group of this runtime.
     pub fn processes(&self) -> Vec<i32> {
         let manager = runtime::cgroup::Manager::detect().unwrap();
@@ -302,6 +347,7 @@ impl Bench {
 
 /// A bench whose daemon is stopped.
 pub struct Stopped {
+    rest: Rest,
     pub directory: tempfile::TempDir,
     options: Options,
     sandboxes: std::sync::atomic::AtomicU32,
@@ -309,8 +355,9 @@ pub struct Stopped {
 
 impl Stopped {
     pub async fn start_daemon(self) -> Bench {
-        let runtime = open(&self.options, self.directory.path()).await;
-        Bench { directory: self.directory, options: self.options, runtime, sandboxes: self.sandboxes }
+        let Stopped { rest, directory, options, sandboxes } = self;
+        let runtime = open(&options, directory.path()).await;
+        Bench { rest, directory, options, runtime, sandboxes }
     }
 }
 
