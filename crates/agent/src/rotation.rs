@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cri::runtime::{ContainerState, ContainerStatus};
 
+use crate::files;
 use crate::shared::Shared;
 
 /// Endings of what is being compressed, and of what is.
@@ -36,7 +37,7 @@ async fn rotate(shared: &Shared, own: &ContainerStatus) -> Result<(), Failure> {
         let reopened = shared.runtime().reopen_container_log(&own.id).await;
         reopened.map_err(|error| ("reopening a rotated log", error.to_string()))
     };
-    match tokio::fs::metadata(&path).await {
+    match files::metadata(&path).await {
         Ok(metadata) if metadata.len() < config.container_log_max_bytes => return Ok(()),
         Ok(_) => {}
         // Somebody died between renaming and reopening.
@@ -44,14 +45,13 @@ async fn rotate(shared: &Shared, own: &ContainerStatus) -> Result<(), Failure> {
         Err(error) => return Err(("measuring a log", error.to_string())),
     }
     let (keep, log) = (config.container_log_max_files, path.clone());
-    let tidied = tokio::task::spawn_blocking(move || tidy(&log, keep)).await;
-    tidied.map_err(io::Error::other).flatten().map_err(failed("tidying rotated logs"))?;
+    files::run(move || tidy(&log, keep)).await.map_err(failed("tidying rotated logs"))?;
     let stamp = shared.now().strftime("%Y%m%d-%H%M%S").to_string();
     let rotated = path.with_file_name(format!("{}.{stamp}", file_name(&path)));
-    tokio::fs::rename(&path, &rotated).await.map_err(failed("rotating a log"))?;
+    files::rename(&path, &rotated).await.map_err(failed("rotating a log"))?;
     if let Err(failure) = reopen().await {
         // The container still writes to the old file: give it its name back.
-        tokio::fs::rename(&rotated, &path).await.map_err(failed("undoing a rotation"))?;
+        files::rename(&rotated, &path).await.map_err(failed("undoing a rotation"))?;
         return Err(failure);
     }
     Ok(())

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cri::runtime::{ContainerState, ContainerStatus};
+use agent::testing::FakeRuntime;
+use cri::runtime::ContainerState;
 use k8s_openapi::api::core::v1::Pod;
 use model::quantity::Quantity;
 use model::tree::TreeExt;
@@ -59,6 +60,8 @@ pub struct Counts {
     pub bound: u64,
     /// Pods that ran.
     pub ran: u64,
+    /// Containers that were started.
+    pub started: u64,
     /// Pods that went.
     pub gone: u64,
     /// Objects that the collector deleted.
@@ -69,6 +72,7 @@ impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.bound += other.bound;
         self.ran += other.ran;
+        self.started += other.started;
         self.gone += other.gone;
         self.collected += other.collected;
     }
@@ -78,6 +82,7 @@ impl std::ops::AddAssign for Counts {
 pub struct Audit {
     trace: Arc<Trace>,
     state: Mutex<State>,
+    runtimes: Mutex<Vec<(String, FakeRuntime)>>,
 }
 
 fn tree(bytes: &[u8]) -> Value {
@@ -108,7 +113,7 @@ fn describe(key: &str, object: &Value) -> String {
 impl Audit {
     /// Nothing seen yet.
     pub fn new(trace: Arc<Trace>) -> Arc<Self> {
-        Arc::new(Self { trace, state: Mutex::default() })
+        Arc::new(Self { trace, state: Mutex::default(), runtimes: Mutex::default() })
     }
 
     /// Notes that something is so that must not be.
@@ -157,13 +162,27 @@ impl Audit {
         }
     }
 
-    /// Checks what runs where: `nodes` gives the containers of each.
-    pub fn check_containers(&self, nodes: &[(String, Vec<ContainerStatus>)]) {
+    /// From now on what runs on this node is looked at whenever a container starts there.
+    pub fn watch_node(self: &Arc<Self>, node: &str, runtime: &FakeRuntime) {
+        self.runtimes.lock().push((node.to_owned(), runtime.clone()));
+        let (audit, node) = (Arc::downgrade(self), node.to_owned());
+        runtime.on_start(move |started| {
+            let Some(audit) = audit.upgrade() else { return };
+            let uid = started.labels.get(labels::POD_UID).map(String::as_str).unwrap_or_default();
+            audit.trace.add(&format!("start {node} {} of {uid}", started.metadata.name));
+            audit.state.lock().counts.started += 1;
+            audit.check_containers();
+        });
+    }
+
+    /// Checks what runs where: no container beside its twin, and no node with more than it has.
+    pub fn check_containers(&self) {
+        let nodes = self.runtimes.lock().clone();
         let mut places: BTreeMap<(String, String), &str> = BTreeMap::new();
         let mut found = Vec::new();
-        for (node, containers) in nodes {
+        for (node, runtime) in &nodes {
             let mut running: BTreeSet<String> = BTreeSet::new();
-            for own in containers.iter().filter(|own| own.state == ContainerState::Running) {
+            for own in runtime.containers().iter().filter(|own| own.state == ContainerState::Running) {
                 let uid = own.labels.get(labels::POD_UID).cloned().unwrap_or_default();
                 let name = own.metadata.name.clone();
                 running.insert(uid.clone());

@@ -28,6 +28,7 @@ use crate::audit::{Audit, Counts};
 use crate::faults::{Faults, FaultyStore};
 use crate::link::{Link, Net};
 use crate::nodes::Node;
+use crate::panics;
 use crate::trace::Trace;
 use crate::workload;
 
@@ -71,7 +72,8 @@ pub struct Finding {
 impl std::fmt::Display for Finding {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let last = self.last.join("\n");
-        write!(formatter, "{last}\n\nSEED={}: {}", self.seed, self.text)
+        let (seed, text) = (self.seed, &self.text);
+        write!(formatter, "{last}\n\nSEED={seed}: {text}\nagain, event by event: make simulate SEED={seed}")
     }
 }
 
@@ -165,7 +167,7 @@ impl Cluster {
 
     /// A new node joins.
     pub async fn join(&mut self, number: u8) {
-        let mut node = Node::new(number, &self.clock);
+        let mut node = Node::new(number, &self.clock, &self.audit);
         node.start(&self.net, &self.folder, &self.clock, &self.entropy).await;
         self.nodes.push(node);
     }
@@ -232,19 +234,16 @@ impl Cluster {
         list.items(&["items"]).to_vec()
     }
 
-    async fn check(&self) -> Result<(), String> {
-        let mut containers = Vec::new();
-        for node in &self.nodes {
-            containers.push((node.name.clone(), node.containers().await));
-        }
-        self.audit.check_containers(&containers);
+    fn check(&self) -> Result<(), String> {
+        self.audit.check_containers();
+        panics::first().map_or(Ok(()), Err)?;
         self.audit.first_violation().map_or(Ok(()), Err)
     }
 
     /// Lets time pass, and checks.
     async fn pass(&self, time: Duration) -> Result<(), String> {
         tokio::time::sleep(time).await;
-        self.check().await
+        self.check()
     }
 
     /// Nothing goes wrong any more: everything settles, copies are as the original, and what is deleted goes.
@@ -276,7 +275,7 @@ impl Cluster {
         // What ran for them has ended, too.
         self.pass(Duration::from_secs(120)).await?;
         for node in &self.nodes {
-            if let Some(own) = node.containers().await.first() {
+            if let Some(own) = node.runtime.containers().first() {
                 return Err(format!("container {} is left on {}", own.metadata.name, node.name));
             }
         }
@@ -332,7 +331,7 @@ async fn simulate(seed: u64, steps: u64, trace: Arc<Trace>) -> Result<Counts, St
 /// happened.
 ///
 /// # Errors
-/// What must never be so, and was.
+/// What must never be so, and was; a panic is one such thing.
 ///
 /// # Panics
 /// When the runtime cannot be made.
@@ -342,10 +341,16 @@ pub fn run(seed: u64, steps: u64, whole: bool) -> Result<Summary, Box<Finding>> 
         .start_paused(true)
         .build()
         .expect("a runtime");
-    let (outcome, trace) = runtime.block_on(async {
-        let trace = Arc::new(Trace::new(whole));
-        (simulate(seed, steps, trace.clone()).await, trace)
-    });
+    let trace = {
+        let _guard = runtime.enter();
+        Arc::new(Trace::new(whole))
+    };
+    panics::begin();
+    let whole_run = || runtime.block_on(simulate(seed, steps, trace.clone()));
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(whole_run));
+    let outcome = outcome.unwrap_or_else(|_| Err(panics::first().unwrap_or_default()));
+    drop(runtime);
+    panics::end();
     match outcome {
         Ok(counts) => Ok(Summary { hash: trace.hash(), events: trace.count(), counts, whole: trace.whole() }),
         Err(text) => Err(Box::new(Finding { text, seed, last: trace.last(), whole: trace.whole() })),

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod faults;
 pub mod link;
 pub mod nodes;
+mod panics;
 pub mod trace;
 pub mod workload;
 

@@ -11,11 +11,11 @@ use agent::testing::harness::NoVolumes;
 use agent::testing::{FakeImages, FakeRuntime};
 use agent::thresholds::{Threshold, Thresholds};
 use agent::{Agent, Directories, Options};
-use cri::runtime::{ContainerStatus, RuntimeService};
 use model::UserInfo;
 use stdx::clock::Clock;
 use stdx::entropy::Entropy;
 
+use crate::audit::Audit;
 use crate::link::{Link, Net};
 
 /// What each node has to give, whatever this machine has.
@@ -35,16 +35,11 @@ pub struct Node {
 }
 
 impl Node {
-    /// A machine without an agent.
-    pub fn new(number: u8, clock: &Clock) -> Self {
-        Self {
-            name: format!("n{number}"),
-            runtime: FakeRuntime::new(clock.clone()),
-            images: FakeImages::default(),
-            agent: None,
-            link: None,
-            number,
-        }
+    /// A machine without an agent, under the eyes of the audit.
+    pub fn new(number: u8, clock: &Clock, audit: &Arc<Audit>) -> Self {
+        let (name, runtime) = (format!("n{number}"), FakeRuntime::new(clock.clone()));
+        audit.watch_node(&name, &runtime);
+        Self { name, runtime, images: FakeImages::default(), agent: None, link: None, number }
     }
 
     /// Whether its agent runs.
@@ -81,7 +76,7 @@ impl Node {
             client: Some(link.client()),
             runtime: Arc::new(self.runtime.clone()),
             images: Arc::new(self.images.clone()),
-            volumes: Arc::new(NoVolumes),
+            volumes: Arc::new(NoVolumes::default()),
             directories: Directories {
                 root: folder.join("kubelet"),
                 pod_logs: folder.join("logs"),
@@ -97,11 +92,6 @@ impl Node {
         };
         self.link = Some(link);
         self.agent = Some(Agent::start(options).await.expect("the agent starts"));
-    }
-
-    /// Its containers.
-    pub async fn containers(&self) -> Vec<ContainerStatus> {
-        self.runtime.list_containers(None).await.unwrap_or_default()
     }
 }
 

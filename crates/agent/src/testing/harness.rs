@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +20,11 @@ use crate::testing::{FakeApi, FakeImages, FakeRuntime};
 use crate::{Agent, Directories, Options};
 
 /// Volumes that are always there and mount nothing.
-pub struct NoVolumes;
+#[derive(Default)]
+pub struct NoVolumes {
+    /// How often taking them away fails from now on.
+    pub failures: AtomicU32,
+}
 
 #[async_trait]
 impl Volumes for NoVolumes {
@@ -38,7 +43,11 @@ impl Volumes for NoVolumes {
     }
 
     async fn teardown(&self, _: &str) -> Result<(), VolumeError> {
-        Ok(())
+        let fails = |left: u32| left.checked_sub(1);
+        match self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails) {
+            Ok(_) => Err(VolumeError { reason: "FailedUnMount", message: "device or resource busy".into() }),
+            Err(_) => Ok(()),
+        }
     }
 
     async fn retain(&self, _: &[String]) {}
@@ -52,6 +61,8 @@ pub struct Harness {
     pub runtime: FakeRuntime,
     /// Images.
     pub images: FakeImages,
+    /// Volumes.
+    pub volumes: Arc<NoVolumes>,
     /// Wall clock.
     pub clock: Clock,
     /// The agent, while it runs.
@@ -79,6 +90,7 @@ impl Harness {
         Self {
             runtime: FakeRuntime::new(clock.clone()),
             images: FakeImages::default(),
+            volumes: Arc::default(),
             agent: None,
             folder: folder.into(),
             config: KubeletConfig { resolv_conf: String::new(), ..KubeletConfig::default() },
@@ -102,7 +114,7 @@ impl Harness {
             client: Some(Client::new(Arc::new(self.api.clone()))),
             runtime: Arc::new(self.runtime.clone()),
             images: Arc::new(self.images.clone()),
-            volumes: Arc::new(NoVolumes),
+            volumes: self.volumes.clone(),
             directories: Directories {
                 root: self.folder.join("kubelet"),
                 pod_logs: self.folder.join("logs"),

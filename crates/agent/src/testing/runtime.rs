@@ -50,6 +50,8 @@ pub enum Call {
 
 /// Answers an `exec_sync`.
 type Exec = Arc<dyn Fn(&str, &[String]) -> Result<ExecOutput> + Send + Sync>;
+/// Sees a container that was started just now.
+type Observer = Arc<dyn Fn(&ContainerStatus) + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -60,6 +62,7 @@ struct State {
     calls: Vec<Call>,
     sandbox_errors: VecDeque<String>,
     exec: Option<Exec>,
+    observer: Option<Observer>,
     next_id: u64,
 }
 
@@ -94,6 +97,16 @@ impl FakeRuntime {
     /// Answers every `exec_sync`.
     pub fn on_exec(&self, exec: impl Fn(&str, &[String]) -> Result<ExecOutput> + Send + Sync + 'static) {
         self.state.lock().exec = Some(Arc::new(exec));
+    }
+
+    /// Shows every container that is started from now on, in the moment it runs.
+    pub fn on_start(&self, observer: impl Fn(&ContainerStatus) + Send + Sync + 'static) {
+        self.state.lock().observer = Some(Arc::new(observer));
+    }
+
+    /// Containers, in no state in particular.
+    pub fn containers(&self) -> Vec<ContainerStatus> {
+        self.state.lock().containers.values().map(|(status, ..)| status.clone()).collect()
     }
 
     /// Calls so far.
@@ -283,7 +296,7 @@ impl RuntimeService for FakeRuntime {
     }
 
     async fn start_container(&self, container_id: &str) -> Result<()> {
-        let (fate, name) = {
+        let (fate, name, started, observer) = {
             let mut state = self.state.lock();
             let Some((status, _, fate)) = state.containers.get_mut(container_id) else {
                 return Err(Error::not_found(format!("container {container_id:?} not found")));
@@ -300,15 +313,19 @@ impl RuntimeService for FakeRuntime {
             }
             let (sandbox_id, uid) =
                 (status.pod_sandbox_id.clone(), status.labels[podlogic::labels::POD_UID].clone());
+            let started = status.clone();
             state.calls.push(Call::Start(name.clone()));
             state.send(&Event::ContainerStarted {
                 sandbox_id,
                 container_id: container_id.into(),
                 pod_uid: uid,
             });
-            (fate, name)
+            (fate, name, started, state.observer.clone())
         };
         tracing::trace!(name, "fake start");
+        if let Some(observer) = observer {
+            observer(&started);
+        }
         match fate {
             Fate::Exits(code) => self.end(container_id, code),
             Fate::StartFails(message) => return Err(Error::unknown(message)),
