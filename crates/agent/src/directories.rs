@@ -76,8 +76,9 @@ pub async fn unlink_log(shared: &Shared, pod: &Pod, container: &str, id: &str) {
     }
 }
 
-/// Removes the Pod's data and log directories.
-pub async fn remove_pod_directories(shared: &Shared, pod: &Pod) {
+/// Removes the Pod's data and log directories. Answers whether they are gone.
+pub async fn remove_pod_directories(shared: &Shared, pod: &Pod) -> bool {
+    let mut are_gone = true;
     let data = paths::pod_directory(&shared.options.directories.root, pod::uid(pod));
     let logs = paths::pod_logs(&shared.options.directories.pod_logs, pod);
     for path in [data, logs] {
@@ -85,6 +86,8 @@ pub async fn remove_pod_directories(shared: &Shared, pod: &Pod) {
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(path = %path.display(), %error, "removing a directory of an ended pod");
+            are_gone = false;
         }
     }
+    are_gone
 }

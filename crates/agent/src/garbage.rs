@@ -42,12 +42,7 @@ pub fn surplus(observed: &Observed) -> Vec<(String, String, String)> {
 pub async fn collect(shared: &Shared, pod: &Pod, observed: &Observed, sandbox_ids: &mut Vec<String>) {
     let surplus = surplus(observed);
     for (id, name, log) in &surplus {
-        if let Err(error) = shared.runtime().remove_container(id).await {
-            tracing::warn!(container = id, %error, "removing an ended container");
-            continue;
-        }
-        directories::unlink_log(shared, pod, name, id).await;
-        remove_logs(Path::new(log)).await;
+        remove_container(shared, pod, id, name, log).await;
     }
     for sandbox in observed.sandboxes.iter().skip(1).filter(|own| own.state == PodSandboxState::NotReady) {
         let needed = observed
@@ -61,6 +56,16 @@ pub async fn collect(shared: &Shared, pod: &Pod, observed: &Observed, sandbox_id
             Ok(()) => sandbox_ids.retain(|id| *id != sandbox.id),
             Err(error) => tracing::warn!(sandbox = sandbox.id, %error, "removing an older sandbox"),
         }
+    }
+}
+
+/// Removes an ended container and its logs.
+pub async fn remove_container(shared: &Shared, pod: &Pod, id: &str, name: &str, log: &str) {
+    // Whoever dies before the container is gone leaves nothing that nobody knows of.
+    directories::unlink_log(shared, pod, name, id).await;
+    match shared.runtime().remove_container(id).await {
+        Ok(()) => remove_logs(Path::new(log)).await,
+        Err(error) => tracing::warn!(container = id, %error, "removing an ended container"),
     }
 }
 

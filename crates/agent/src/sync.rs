@@ -25,6 +25,8 @@ use crate::{directories, files, garbage, observe};
 
 /// Pause before something that failed without saying when to come back is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+/// Longest such pause.
+const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Steps that may follow each other at once.
 const QUICK_STEPS_MAX: u32 = 32;
 /// Pause after which a failed pull shows as back-off.
@@ -206,9 +208,14 @@ impl Step<'_> {
 
     fn retry(&mut self, reason: &str, message: &str) -> Next {
         tracing::warn!(pod = pod::describe(self.pod), reason, message, "the pod is tried again");
+        Next::Wait(self.try_again_at())
+    }
+
+    /// When to come back after a failure: later the more of them were in a row.
+    pub fn try_again_at(&mut self) -> Option<Timestamp> {
         let pause = RETRY * 2u32.saturating_pow(self.state.failures_in_a_row.min(5));
         self.state.failures_in_a_row += 1;
-        Next::Wait(self.shared.now().checked_add(pause.min(Duration::from_secs(60))).ok())
+        self.shared.now().checked_add(pause.min(RETRY_MAX)).ok()
     }
 
     fn deadline(&self) -> Option<Timestamp> {
@@ -491,9 +498,8 @@ impl Step<'_> {
     async fn purge_inits(&self, observed: &Observed) {
         for container in pod::init_containers(self.pod) {
             for own in observed.containers.iter().filter(|own| own.metadata.name == container.name) {
-                if let Err(error) = self.shared.runtime().remove_container(&own.id).await {
-                    tracing::warn!(container = own.id, %error, "removing an init container of an older sandbox");
-                }
+                garbage::remove_container(self.shared, self.pod, &own.id, &container.name, &own.log_path)
+                    .await;
             }
         }
     }

@@ -26,6 +26,17 @@ enum Stage {
     Ended,
 }
 
+/// What is left of an ended Pod on the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Nothing, and its object is gone.
+    Nothing,
+    /// What stays until its object is deleted, or gone.
+    ForLater,
+    /// What could not be taken away.
+    Failed,
+}
+
 /// Runs a Pod's task to its end. `sandbox_ids`: what was found of it when the agent started.
 pub async fn run(shared: Arc<Shared>, mailbox: Arc<Mailbox>, sandbox_ids: Vec<String>) {
     let mut state = PodState { sandbox_ids, ..PodState::default() };
@@ -68,20 +79,24 @@ pub async fn run(shared: Arc<Shared>, mailbox: Arc<Mailbox>, sandbox_ids: Vec<St
             Stage::Ending => match end(&mut step).await {
                 true => {
                     admit::release(&shared, &mailbox.uid);
+                    step.state.failures_in_a_row = 0;
                     stage = Stage::Ended;
                     continue;
                 }
                 false => shared.now().checked_add(RETRY).ok(),
             },
-            Stage::Ended => {
-                if finish(&mut step).await {
+            Stage::Ended => match finish(&mut step).await {
+                Left::Nothing => {
                     shared.pods.lock().remove(&mailbox.uid);
                     shared.ended.send_modify(|count| *count += 1);
                     return;
                 }
-                // Volumes that could not be taken away are tried again by the periodic repair.
-                None
-            }
+                Left::ForLater => {
+                    step.state.failures_in_a_row = 0;
+                    None
+                }
+                Left::Failed => step.try_again_at(),
+            },
         };
         wait(&shared, &mailbox, wait_until).await;
     }
@@ -196,26 +211,32 @@ async fn shorten(shared: &Shared, mailbox: &Mailbox, before: &Pod, observed: &po
     }
 }
 
-/// Cleans up after an ended Pod. Answers whether the task is done: the object is gone from its source. A Pod that
-/// only ended keeps its containers (for their logs) until it is deleted.
-async fn finish(step: &mut Step<'_>) -> bool {
+/// Cleans up after an ended Pod. The task is done when the object is gone from its source. A Pod that only ended keeps its
+/// containers (for their logs) until it is deleted.
+async fn finish(step: &mut Step<'_>) -> Left {
     let (shared, mailbox, pod) = (step.shared, step.mailbox, Arc::clone(step.pod));
     let uid = pod::uid(&pod);
     if let Err(error) = shared.options.volumes.teardown(uid).await {
         let object = crate::api::pod_reference(&pod);
         shared.recorder.warning(object, error.reason, error.message.clone());
-        return false;
+        return Left::Failed;
     }
     let removed = mailbox.inbox.lock().removed;
     if !removed && !pod::is_deleted(&pod) {
-        return false;
+        return Left::ForLater;
     }
     if !step.state.is_clean {
-        clean(step, &pod).await;
+        step.state.is_clean = clean(step, &pod).await;
     }
     if !removed {
+        // As upstream has it, the object does not wait for what is left of the containers.
         shared.statuses.finish(uid, &pod);
-        return false;
+    }
+    if !step.state.is_clean {
+        return Left::Failed;
+    }
+    if !removed {
+        return Left::ForLater;
     }
     let mirror = mailbox.inbox.lock().mirror.clone();
     if let Some(mirror) = mirror
@@ -224,22 +245,24 @@ async fn finish(step: &mut Step<'_>) -> bool {
         tokio::spawn(mirror::delete_surely(Arc::clone(shared), mirror));
     }
     shared.statuses.forget(uid);
-    true
+    Left::Nothing
 }
 
-/// Removes the Pod's containers, sandboxes, logs and directories.
-async fn clean(step: &mut Step<'_>, pod: &Pod) {
+/// Removes the Pod's containers, sandboxes, logs and directories. Answers whether nothing of them is left.
+async fn clean(step: &mut Step<'_>, pod: &Pod) -> bool {
     let shared = step.shared;
-    let observed = observe::observe(shared, &mut step.state.sandbox_ids).await.unwrap_or_default();
+    let Ok(observed) = observe::observe(shared, &mut step.state.sandbox_ids).await else { return false };
+    let mut is_clean = true;
     for own in &observed.containers {
         directories::unlink_log(shared, pod, &own.metadata.name, &own.id).await;
     }
     for id in &step.state.sandbox_ids {
         if let Err(error) = shared.runtime().remove_pod_sandbox(id).await {
             tracing::warn!(sandbox = id, %error, "removing a sandbox");
+            is_clean = false;
         }
     }
-    directories::remove_pod_directories(shared, pod).await;
+    is_clean &= directories::remove_pod_directories(shared, pod).await;
     shared.puller.forget(pod::uid(pod));
-    step.state.is_clean = true;
+    is_clean
 }

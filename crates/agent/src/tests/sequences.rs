@@ -122,6 +122,19 @@ async fn a_deleted_pod_ends_and_is_deleted_for_good() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn volumes_that_stay_are_tried_again_after_growing_pauses() {
+    let (harness, _folder) = harness().await;
+    harness.create("p", json!({"containers": [{"name": "c", "image": "a"}]}));
+    harness.until("p", SECOND, is_ready).await;
+    harness.volumes.failures.store(4, std::sync::atomic::Ordering::Relaxed);
+    harness.delete("p", 0);
+    // 2, 4, 8 and 16 seconds, less what news of the Pod shorten; the repair pass would come after 90.
+    let took = harness.until("p", 60 * SECOND, Value::is_null).await;
+    assert!((8.0..31.0).contains(&took.as_secs_f64()), "{took:?}");
+    assert!(harness.events().contains(&"FailedUnMount: device or resource busy".into()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_that_ended_stays() {
     let (harness, _folder) = harness().await;
     harness.runtime.script("c", [Fate::Exits(0)]);
@@ -187,4 +200,24 @@ async fn a_lost_sandbox_is_made_anew() {
     assert!(events.iter().any(|event| event == expected), "{events:#?}");
     let pod = harness.pod("p").expect("the pod");
     assert_eq!(pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 137);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_link_to_a_log_outlives_its_container() {
+    let (harness, folder) = harness().await;
+    harness.runtime.script("i", [Fate::Exits(0), Fate::Exits(0)]);
+    let own = |name: &str| json!([{"name": name, "image": "a"}]);
+    harness.create("p", json!({"initContainers": own("i"), "containers": own("c")}));
+    harness.until("p", SECOND, is_ready).await;
+    let links = || std::fs::read_dir(folder.path().join("links")).expect("a folder").count();
+    assert_eq!(links(), 2);
+    // In a new sandbox init containers run again; those of the older one are removed.
+    harness.runtime.kill_sandboxes();
+    harness
+        .until("p", SECOND, |pod| is_ready(pod) && pod["status"]["containerStatuses"][0]["restartCount"] == 1)
+        .await;
+    assert_eq!(links(), 3);
+    harness.delete("p", 0);
+    harness.until("p", 20 * SECOND, Value::is_null).await;
+    assert_eq!(links(), 0);
 }
