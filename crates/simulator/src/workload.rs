@@ -227,7 +227,7 @@ async fn owners(cluster: &Cluster, random: &Entropy, step: &str) {
             cluster.ask(Method::DELETE, &path, Some(&json!({"propagationPolicy": policy}))).await;
         }
         "create namespace" => {
-            create_namespace(cluster, *pick(random, &TRANSIENT)).await;
+            create_namespace(cluster, pick::<&str>(random, &TRANSIENT)).await;
         }
         _ => {
             let name = *pick(random, &TRANSIENT);
@@ -294,7 +294,7 @@ async fn faults(cluster: &mut Cluster, random: &Entropy, step: &str) {
             object.set(&["spec", "unschedulable"], !now);
             cluster.ask(Method::PUT, &path, Some(&object)).await;
         }
-        "restart component" => cluster.restart(*pick::<&str>(random, &COMPONENTS)),
+        "restart component" => cluster.restart(pick::<&str>(random, &COMPONENTS)),
         "restart server" => cluster.restart_server().await,
         "compact" => cluster.compact().await,
         _ => {}
