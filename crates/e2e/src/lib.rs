@@ -3,6 +3,7 @@
 
 pub mod chaos;
 pub mod golden;
+pub mod isolation;
 pub mod parity;
 pub mod transcript;
 

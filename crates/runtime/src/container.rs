@@ -11,6 +11,7 @@ use cri::{Error, ErrorKind, Result};
 
 use crate::cgroup::Group;
 use crate::daemon::{Container, Runtime, Sandbox};
+use crate::host_devices;
 use crate::plan;
 use crate::protocol::{Answer, RequestBody, Run};
 use crate::seccomp_profile::{compile, default_profile};
@@ -127,6 +128,9 @@ impl Runtime {
             (own, _) => own,
         };
         let mut nodes = plan::default_devices();
+        if context.privileged {
+            nodes.extend(host_devices::all(Path::new("/dev")));
+        }
         nodes.extend(devices.into_iter().map(|(device, _)| device));
         Ok(ContainerSpec {
             version: VERSION,
@@ -299,25 +303,13 @@ fn make_missing_sources(config: &ContainerConfig) -> std::io::Result<()> {
 }
 
 fn requested_devices(config: &ContainerConfig) -> std::io::Result<Vec<(DeviceSpec, String)>> {
-    use std::os::unix::fs::MetadataExt;
     let mut devices = Vec::new();
     for device in &config.devices {
         let metadata = std::fs::metadata(&device.host_path).map_err(|error| {
             std::io::Error::new(error.kind(), format!("device {}: {error}", device.host_path))
         })?;
-        let kind = metadata.mode() & 0o170_000;
-        if kind != 0o020_000 && kind != 0o060_000 {
-            return Err(std::io::Error::other(format!("{} is not a device", device.host_path)));
-        }
-        let (major, minor) = sys::path::device_parts(metadata.rdev());
-        let spec = DeviceSpec {
-            path: PathBuf::from(&device.container_path),
-            mode: metadata.mode(),
-            major,
-            minor,
-            uid: metadata.uid(),
-            gid: metadata.gid(),
-        };
+        let spec = host_devices::node(PathBuf::from(&device.container_path), &metadata)
+            .ok_or_else(|| std::io::Error::other(format!("{} is not a device", device.host_path)))?;
         devices.push((spec, device.permissions.clone()));
     }
     Ok(devices)

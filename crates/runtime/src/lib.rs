@@ -9,6 +9,7 @@ mod container;
 mod daemon;
 mod events;
 mod exec;
+mod host_devices;
 pub mod identity;
 mod launch;
 mod open;

@@ -173,7 +173,11 @@ pub fn mounts(config: &ContainerConfig, sandbox: &PodSandboxConfig, files: &Sand
     let options = &context.namespace_options;
     let strict = NO_SUID | NO_EXEC | NO_DEV;
     let readonly = if context.privileged { 0 } else { READ_ONLY };
-    let shm = if options.ipc == NamespaceMode::Node { Path::new("/dev/shm") } else { &files.shm };
+    // The node's own keeps the attributes that it has.
+    let (shm, shm_attributes) = match options.ipc {
+        NamespaceMode::Node => (Path::new("/dev/shm"), 0),
+        _ => (files.shm.as_path(), strict),
+    };
     let file_attributes = if context.readonly_rootfs { READ_ONLY } else { 0 };
     let mut defaults = vec![
         file_system("/proc", "proc", &[], strict),
@@ -191,7 +195,7 @@ pub fn mounts(config: &ContainerConfig, sandbox: &PodSandboxConfig, files: &Sand
             source: MountSource::ControlGroups,
             attributes: strict | readonly,
         },
-        bind("/dev/shm", shm, 0),
+        bind("/dev/shm", shm, shm_attributes),
     ];
     if !sandbox.hostname.is_empty() || options.network == NamespaceMode::Node {
         defaults.push(bind("/etc/hostname", &files.hostname, file_attributes));
@@ -255,7 +259,8 @@ pub fn default_devices() -> Vec<DeviceSpec> {
         .collect()
 }
 
-/// The device rules: nothing, but any node may be made, and the usual ones used.
+/// The device rules: nothing, but any node may be made, and the usual ones used. The machine's console (5:1) is not among
+/// them: `/dev/console` of a container with a terminal is that terminal.
 pub fn device_rules(privileged: bool, devices: &[(DeviceSpec, String)]) -> Vec<Rule> {
     let all = READ | WRITE | MKNOD;
     let rule = |kind, major, minor, access| Rule { allow: true, kind, major, minor, access };
@@ -263,7 +268,7 @@ pub fn device_rules(privileged: bool, devices: &[(DeviceSpec, String)]) -> Vec<R
         return vec![rule(b'a', None, None, all)];
     }
     let mut rules = vec![rule(b'c', None, None, MKNOD), rule(b'b', None, None, MKNOD)];
-    for (major, minor) in [(1, 3), (1, 8), (1, 7), (5, 0), (1, 5), (1, 9), (5, 1), (5, 2)] {
+    for (major, minor) in [(1, 3), (1, 8), (1, 7), (5, 0), (1, 5), (1, 9), (5, 2)] {
         rules.push(rule(b'c', Some(major), Some(minor), all));
     }
     rules.push(rule(b'c', Some(136), None, all));
@@ -441,6 +446,29 @@ mod tests {
         let planned = mounts(&config, &PodSandboxConfig::default(), &files);
         assert!(!populate_dev(&planned));
         assert!(!planned.iter().any(|mount| mount.target == Path::new("/dev/pts")));
+    }
+
+    #[test]
+    fn shared_memory_holds_neither_programs_nor_devices() {
+        let files = SandboxFiles { hostname: "/h".into(), resolv_conf: "/r".into(), shm: "/s/shm".into() };
+        for (ipc, expected) in [(NamespaceMode::Pod, NO_SUID | NO_EXEC | NO_DEV), (NamespaceMode::Node, 0)] {
+            let config = container(|config| config.security_context.namespace_options.ipc = ipc);
+            let planned = mounts(&config, &PodSandboxConfig::default(), &files);
+            let shm = planned.iter().find(|mount| mount.target == Path::new("/dev/shm")).unwrap();
+            assert_eq!(shm.attributes, expected, "{ipc:?}");
+        }
+    }
+
+    #[test]
+    fn of_the_terminals_the_console_of_the_machine_cannot_be_used() {
+        let rules = device_rules(false, &[]);
+        let usable = |minor| {
+            rules.iter().any(|rule| {
+                rule.major == Some(5) && rule.minor == Some(minor) && rule.access & (READ | WRITE) != 0
+            })
+        };
+        assert!(usable(0) && usable(2) && !usable(1));
+        assert_eq!(device_rules(true, &[]).len(), 1);
     }
 
     #[test]

@@ -262,6 +262,25 @@ pub fn close_from(first: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor above the three streams but one. Only for a forked child, as [`close_from`]; none of the
+/// objects that own the closed ones may be dropped any more.
+pub fn close_all_but(kept: BorrowedFd<'_>) -> io::Result<()> {
+    let kept = kept.as_raw_fd().cast_unsigned();
+    for (first, last) in [(3, kept.saturating_sub(1)), (kept.max(2) + 1, u32::MAX)] {
+        if first <= last {
+            // SAFETY: as in `close_from`.
+            check_long(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the working directory lies below the root: a descriptor from elsewhere may have led out of it.
+pub fn directory_is_below_root() -> io::Result<bool> {
+    // The kernel's own answer: C libraries search on when it is no path.
+    Ok(rustix::process::getcwd(Vec::new())?.as_bytes().starts_with(b"/"))
+}
+
 /// Ends the process without running destructors or exit handlers.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: does not return.

@@ -141,6 +141,12 @@ impl Running {
         rustix::process::kill_process(pid, signal).expect("it is running");
     }
 
+    /// Kills it and waits for its end.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Waits for its end: the exit code, or -1.
     ///
     /// # Panics
@@ -168,7 +174,6 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }

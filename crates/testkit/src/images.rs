@@ -204,3 +204,36 @@ fn config(recipe: &Recipe, layers: &[String]) -> Value {
         "history": layers.iter().map(|_| json!({ "created": "1970-01-01T00:00:00Z" })).collect::<Vec<_>>(),
     })
 }
+
+/// Writes an image of one static program as a docker-archive. The program is `/probe`; without a command of its own the
+/// image runs it with `arguments`.
+pub fn of_program(program: &Path, name: &str, arguments: &[&str], archive: &Path) -> anyhow::Result<()> {
+    let work = tempfile::tempdir()?;
+    let (root, image) = (work.path().join("root"), work.path().join("image"));
+    for folder in ["etc", "tmp", "dev", "proc", "sys"] {
+        fs::create_dir_all(root.join(folder))?;
+    }
+    fs::create_dir_all(&image)?;
+    fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777))?;
+    fs::write(root.join("etc/passwd"), PASSWD)?;
+    fs::write(root.join("etc/group"), GROUP)?;
+    succeed(Command::new("strip").arg("-o").arg(root.join("probe")).arg(program))?;
+    let file = layer(&root, &image.join("layer.tar"))?;
+    let digest = format!("sha256:{}", hex::encode(Sha256::digest(fs::read(&file)?)));
+    let command: Vec<&str> = std::iter::once("/probe").chain(arguments.iter().copied()).collect();
+    let config = json!({
+        "architecture": "amd64", "os": "linux", "created": "1970-01-01T00:00:00Z",
+        "config": { "Env": ["PATH=/"], "Cmd": command },
+        "rootfs": { "type": "layers", "diff_ids": [digest] },
+        "history": [{ "created": "1970-01-01T00:00:00Z" }],
+    });
+    fs::write(image.join("config.json"), config.to_string())?;
+    let manifest = json!([{ "Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"] }]);
+    fs::write(image.join("manifest.json"), manifest.to_string())?;
+    succeed(Command::new("tar").arg("-cf").arg(archive).arg("-C").arg(&image).args([
+        "manifest.json",
+        "config.json",
+        "layer.tar",
+    ]))
+    .map(drop)
+}

@@ -8,6 +8,7 @@ pub mod cache;
 pub mod carob;
 pub mod clients;
 pub mod command;
+pub mod containerd;
 pub mod images;
 pub mod leftovers;
 pub mod packages;

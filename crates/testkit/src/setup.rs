@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::command::succeed;
 
 /// A program that tests run, and Debian's package of it.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("/usr/bin/docker-registry", "docker-registry"),
     ("/usr/bin/skopeo", "skopeo"),
     ("/usr/sbin/nft", "nftables"),
@@ -17,6 +17,10 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("/usr/bin/xz", "xz-utils"),
     ("/usr/bin/npm", "npm"),
     ("/usr/bin/python3", "python3-venv"),
+    ("/usr/bin/containerd", "containerd"),
+    ("/usr/sbin/runc", "runc"),
+    ("/usr/lib/cni/ptp", "containernetworking-plugins"),
+    ("/usr/bin/ip", "iproute2"),
 ];
 
 /// Installs what is missing. Needs root; says nothing if there is nothing to do.

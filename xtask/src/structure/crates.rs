@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("parts", &["apiserver", "runtime", "images", "agent", "net"]),
     ("interface", &["cli"]),
     ("binary", &["carob"]),
-    ("tests and chores", &["testkit", "e2e", "bench", "simulator", "xtask"]),
+    ("tests and chores", &["testkit", "probe", "e2e", "bench", "simulator", "xtask"]),
 ];
 
 /// Edges within a layer: from, to, why.
@@ -24,6 +24,7 @@ const WITHIN: &[(&str, &str, &str)] = &[
     ("cri", "stdx", "stdx stands for the standard library"),
     ("engine", "client", "the executor performs actions through the API, and only there"),
     ("e2e", "testkit", "its fixtures"),
+    ("e2e", "probe", "the program inside the containers under test"),
     ("bench", "testkit", "its fixtures"),
 ];
 

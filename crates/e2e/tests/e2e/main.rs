@@ -1,5 +1,6 @@
 //! Tests of the whole, each on a carob of its own.
 
+mod breakouts;
 mod clients;
 mod containers;
 mod daemon;
@@ -7,6 +8,7 @@ mod errors;
 mod examples;
 mod golden;
 mod images;
+mod isolation;
 mod leaks;
 mod lifecycle;
 mod network;

@@ -86,6 +86,7 @@ pub fn run_container(spec: &ContainerSpec, stdio: &Stdio, sync: BorrowedFd<'_>) 
 }
 
 fn container(spec: &ContainerSpec, stdio: &Stdio, sync: BorrowedFd<'_>) -> Step<Infallible> {
+    hide_from_others()?;
     sys::signal::reset_all();
     sys::process::set_umask(0);
     if !spec.group.unified {
@@ -113,6 +114,8 @@ fn container(spec: &ContainerSpec, stdio: &Stdio, sync: BorrowedFd<'_>) -> Step<
     context(sys::mount::pivot_into_current_directory(), || "pivot_root".to_owned())?;
     mounts::hide(spec)?;
     sys::process::set_umask(0o022);
+    // See `finish`: nothing is left here that owns a descriptor.
+    drop(root);
     finish(&spec.process, &identity, stdio, sync, true)
 }
 
@@ -126,6 +129,7 @@ pub fn run_exec(
     sync: BorrowedFd<'_>,
 ) -> ! {
     let perform = || -> Step<Infallible> {
+        hide_from_others()?;
         sys::signal::reset_all();
         if !group.unified {
             context(group.enter(), || "join cgroup".to_owned())?;
@@ -142,6 +146,12 @@ pub fn run_exec(
         finish(&spec.process, &identity, stdio, sync, false)
     };
     end_with(sync, perform())
+}
+
+/// Until the program is executed, this process is the node's: what it has open, its root and its program are not for
+/// processes of the container, which may be the same user with the same capabilities.
+fn hide_from_others() -> Step<()> {
+    context(sys::process::set_dumpable(false), || "hide from other processes".to_owned())
 }
 
 fn set_oom_score(process: &ProcessSpec) {
@@ -170,7 +180,7 @@ fn identity_in(root: BorrowedFd<'_>, user: &UserSpec) -> Step<Identity> {
     resolve(user, &read("/etc/passwd"), &read("/etc/group"))
 }
 
-/// Everything after the root is in place: streams, identity, program.
+/// Everything after the root is in place: streams, identity, program. Callers hold no object that owns a descriptor.
 fn finish(
     process: &ProcessSpec,
     identity: &Identity,
@@ -187,6 +197,8 @@ fn finish(
     } else {
         streams(stdio, identity)?;
     }
+    // A working directory or a program below /proc/self/fd must not lead to what the Pod's process has open.
+    context(sys::process::close_all_but(sync), || "close descriptors".to_owned())?;
     let enter = || std::env::set_current_dir(&process.directory);
     let entered = enter();
     security::become_user(process, identity)?;
@@ -194,6 +206,13 @@ fn finish(
         // The directory may be open to the user only (a network file system, for instance).
         let shown = process.directory.display();
         context(enter(), || format!("chdir to cwd ({:?}) set in config.json failed", shown.to_string()))?;
+    }
+    if !context(sys::process::directory_is_below_root(), || "find the working directory".to_owned())? {
+        return Err(
+            "current working directory is outside of container mount namespace root -- possible container \
+                    breakout detected"
+                .to_owned(),
+        );
     }
     let mut environment = process.environment.clone();
     if !environment.iter().any(|entry| entry.starts_with("HOME=") && entry.len() > 5) {
