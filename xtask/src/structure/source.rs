@@ -21,7 +21,11 @@ const LONGER: &[(&str, usize)] = &[
 
 /// Words that belong to certain crates: the word, the crates, why.
 const OWNED: &[(&str, &[&str], &str)] = &[
-    ("unsafe", &["sys", "probe"], "kernel calls and `unsafe` live in one crate (the tests' probe makes calls that nothing else does)"),
+    (
+        "unsafe",
+        &["sys", "probe"],
+        "kernel calls and `unsafe` live in one crate (the tests' probe makes calls that nothing else does)",
+    ),
     ("print!", EDGES, "only the interface writes to standard output"),
     ("println!", EDGES, "only the interface writes to standard output"),
     ("eprint!", EDGES, "only the interface writes to standard error: use tracing"),
