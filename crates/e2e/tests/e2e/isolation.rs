@@ -120,7 +120,7 @@ async fn containers_are_isolated_as_upstream_or_stricter() {
     let mut found = Vec::new();
     for (name, report) in &ours {
         for line in stricter(name, report, of(&live, name)) {
-            println!("stricter: {line}");
+            eprintln!("stricter: {line}");
         }
         found.extend(weaker(name, report, of(&live, name)));
         found.extend(weaker_than_recorded(name, report, of(&recorded, name)));
