@@ -11,10 +11,10 @@ use client::kubeconfig::{Cluster, Context, Kubeconfig, NamedCluster, NamedContex
 use crate::control_plane::ControlPlane;
 use crate::settings::Settings;
 
-/// Writes (or updates) the context in the kubeconfig, and always a file of its own in the data directory.
+/// Writes (or updates) the context in the kubeconfig, and always a file of its own in the data directory. That one last:
+/// `carob up` waits for it, and what it leaves behind must name this server, not one before.
 pub fn write(settings: &Settings, plane: &ControlPlane) -> anyhow::Result<()> {
     let config = of(settings, plane);
-    save(&settings.instance.data("admin.kubeconfig"), &config)?;
     for (path, owner) in targets(settings) {
         let mut present = if path.exists() { Kubeconfig::read(&path)? } else { Kubeconfig::default() };
         put(&mut present, &config);
@@ -24,7 +24,7 @@ pub fn write(settings: &Settings, plane: &ControlPlane) -> anyhow::Result<()> {
                 .with_context(|| format!("giving {} to its user", path.display()))?;
         }
     }
-    Ok(())
+    save(&settings.instance.data("admin.kubeconfig"), &config)
 }
 
 /// Removes the context again.
