@@ -42,7 +42,9 @@ pub fn surplus(observed: &Observed) -> Vec<(String, String, String)> {
 pub async fn collect(shared: &Shared, pod: &Pod, observed: &Observed, sandbox_ids: &mut Vec<String>) {
     let surplus = surplus(observed);
     for (id, name, log) in &surplus {
-        remove_container(shared, pod, id, name, log).await;
+        if remove_container(shared, pod, id, name).await {
+            remove_logs(Path::new(log)).await;
+        }
     }
     for sandbox in observed.sandboxes.iter().skip(1).filter(|own| own.state == PodSandboxState::NotReady) {
         let needed = observed
@@ -59,14 +61,15 @@ pub async fn collect(shared: &Shared, pod: &Pod, observed: &Observed, sandbox_id
     }
 }
 
-/// Removes an ended container and its logs.
-pub async fn remove_container(shared: &Shared, pod: &Pod, id: &str, name: &str, log: &str) {
+/// Removes an ended container and the link to its log. Answers whether it is gone.
+pub async fn remove_container(shared: &Shared, pod: &Pod, id: &str, name: &str) -> bool {
     // Whoever dies before the container is gone leaves nothing that nobody knows of.
     directories::unlink_log(shared, pod, name, id).await;
-    match shared.runtime().remove_container(id).await {
-        Ok(()) => remove_logs(Path::new(log)).await,
-        Err(error) => tracing::warn!(container = id, %error, "removing an ended container"),
+    let outcome = shared.runtime().remove_container(id).await;
+    if let Err(error) = &outcome {
+        tracing::warn!(container = id, %error, "removing an ended container");
     }
+    outcome.is_ok()
 }
 
 /// Removes a log and its rotated parts.

@@ -494,12 +494,12 @@ impl Step<'_> {
         }
     }
 
-    /// Removes the init containers of older sandboxes: in the new one they run again.
+    /// Removes the init containers of older sandboxes: in the new one they run again. Their logs stay: once the containers
+    /// are gone, the logs' numbers are what tells how often they were restarted.
     async fn purge_inits(&self, observed: &Observed) {
         for container in pod::init_containers(self.pod) {
             for own in observed.containers.iter().filter(|own| own.metadata.name == container.name) {
-                garbage::remove_container(self.shared, self.pod, &own.id, &container.name, &own.log_path)
-                    .await;
+                garbage::remove_container(self.shared, self.pod, &own.id, &container.name).await;
             }
         }
     }
