@@ -5,18 +5,17 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+use crate::cargo::cargo;
+
 /// Prints the table, keeps the samples in the target directory; with `write` the document gets the table, too.
 pub fn run(write: bool) -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is in the root")?;
-    let cargo = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO"));
-        command.args(["build", "--release", "--locked"]).args(arguments).current_dir(root);
-        succeed(&mut command)
-    };
+    let build =
+        |arguments: &[&str]| succeed(cargo().args(["build", "--release", "--locked"]).args(arguments));
     // Each by itself: together they would be built with other features of the same dependencies, carob once more.
-    cargo(&["-p", "carob"])?;
-    cargo(&["-p", "bench"])?;
-    cargo(&["-p", "scheduler", "--example", "scheduler-bench"])?;
+    build(&["-p", "carob"])?;
+    build(&["-p", "bench"])?;
+    build(&["-p", "scheduler", "--example", "scheduler-bench"])?;
     // This program is beside the release folder: <target>/<platform>/debug/xtask.
     let program = std::env::current_exe().context("finding this program")?;
     let platform = program.ancestors().nth(2).context("this program is in a target directory")?;

@@ -1,6 +1,7 @@
 //! Chores: derived tables, the structure of the project, licences of dependencies, the run of all tests.
 
 mod bench;
+mod cargo;
 mod derive_tables;
 mod licences;
 mod structure;

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
+use crate::cargo::cargo;
+
 /// What to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Which {
@@ -62,12 +64,6 @@ fn prepare() -> anyhow::Result<()> {
 #[allow(clippy::print_stdout)] // a chore's answer
 fn show(line: &str) {
     println!("{line}");
-}
-
-fn cargo() -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    command
 }
 
 /// Cargo's target directory: the one this program was built into.
