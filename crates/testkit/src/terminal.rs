@@ -158,7 +158,8 @@ mod tests {
     #[test]
     fn a_program_has_a_terminal_with_a_size_and_keys() {
         let mut command = Command::new("sh");
-        command.args(["-c", "trap 'exit 5' INT; tty; stty size; read line; echo got-$line; read line; exit 6"]);
+        command
+            .args(["-c", "trap 'exit 5' INT; tty; stty size; read line; echo got-$line; read line; exit 6"]);
         let mut terminal = Terminal::start(&command, 31, 71).expect("it starts");
         terminal.shows("/dev/pts/");
         terminal.shows("31 71");
