@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::cargo::cargo;
+use crate::cargo::{cargo, platform_directory, target_directory};
 
 /// Prints the table, keeps the samples in the target directory; with `write` the document gets the table, too.
 pub fn run(write: bool) -> anyhow::Result<()> {
@@ -16,11 +16,8 @@ pub fn run(write: bool) -> anyhow::Result<()> {
     build(&["-p", "carob"])?;
     build(&["-p", "bench"])?;
     build(&["-p", "scheduler", "--example", "scheduler-bench"])?;
-    // This program is beside the release folder: <target>/<platform>/debug/xtask.
-    let program = std::env::current_exe().context("finding this program")?;
-    let platform = program.ancestors().nth(2).context("this program is in a target directory")?;
-    let release = platform.join("release");
-    let samples = platform.parent().context("a target directory")?.join("bench");
+    let release = platform_directory()?.join("release");
+    let samples = target_directory()?.join("bench");
     let mut bench = Command::new(release.join("bench"));
     bench.arg("--binary").arg(release.join("carob")).arg("--samples").arg(samples);
     bench.arg("--scheduler").arg(release.join("examples/scheduler-bench"));

@@ -1,7 +1,10 @@
 //! Cargo, called from a program that cargo itself runs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use anyhow::{Context, bail};
+use serde::de::DeserializeOwned;
 
 /// What `cargo run` tells a program about its package.
 const OF_PACKAGE: [&str; 5] =
@@ -23,6 +26,35 @@ pub fn cargo() -> Command {
     command
 }
 
+/// What `cargo metadata` says with these arguments besides the version of its format.
+pub fn metadata<T: DeserializeOwned>(arguments: &[&str]) -> anyhow::Result<T> {
+    let mut command = cargo();
+    command.args(["metadata", "--format-version", "1"]).args(arguments);
+    let output = command.output().context("cargo metadata")?;
+    if !output.status.success() {
+        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Where cargo puts what it builds for this platform, with a folder for each profile: `<target>/<platform>`. The project's
+/// configuration always names a platform.
+pub fn platform_directory() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe().context("finding this program")?;
+    platform_of(&program).map(Path::to_owned).context("this program is in no target directory")
+}
+
+/// Cargo's target directory.
+pub fn target_directory() -> anyhow::Result<PathBuf> {
+    let platform = platform_directory()?;
+    platform.parent().map(Path::to_owned).context("this program is in no target directory")
+}
+
+/// This program is `<target>/<platform>/debug/xtask`.
+fn platform_of(program: &Path) -> Option<&Path> {
+    program.ancestors().nth(2)
+}
+
 fn is_of_package(name: &str) -> bool {
     OF_PACKAGE.iter().any(|own| name.starts_with(own))
 }
@@ -39,5 +71,13 @@ mod tests {
         for name in ["CARGO_TARGET_DIR", "CARGO_INCREMENTAL", "CARGO_HOME", "PATH"] {
             assert!(!is_of_package(name), "{name}");
         }
+    }
+
+    #[test]
+    fn the_target_directory_is_above_that_of_the_triple() {
+        let root = Path::new("/carob/target");
+        let program = root.join("x86_64-unknown-linux-gnu/debug/xtask");
+        let found = platform_of(&program).and_then(Path::parent);
+        assert_eq!(found, Some(root));
     }
 }

@@ -7,6 +7,8 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
+use crate::cargo;
+
 /// The file with what is allowed, from the root.
 const FILE: &str = "deny.toml";
 
@@ -36,13 +38,7 @@ pub fn run() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is in the root")?;
     let text = std::fs::read_to_string(root.join(FILE)).context(FILE)?;
     let policy = Policy::parse(&text)?;
-    let mut command = Command::new(env!("CARGO"));
-    command.args(["metadata", "--format-version", "1", "--locked", "--filter-platform", &platform()?]);
-    let output = command.current_dir(root).output().context("cargo metadata")?;
-    if !output.status.success() {
-        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
+    let metadata: Metadata = cargo::metadata(&["--locked", "--filter-platform", &platform()?])?;
     let breaches: Vec<String> = metadata.packages.iter().filter_map(|own| policy.breach(own)).collect();
     if !breaches.is_empty() {
         bail!("{FILE} does not allow:\n  {}", breaches.join("\n  "));

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use crate::cargo::cargo;
+use crate::cargo::{cargo, target_directory};
 
 /// What to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,18 +66,6 @@ fn prepare() -> anyhow::Result<()> {
 #[allow(clippy::print_stdout)] // a chore's answer
 fn show(line: &str) {
     println!("{line}");
-}
-
-/// Cargo's target directory: the one this program was built into.
-fn target_directory() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe().context("finding this program")?;
-    target_of(&program).context("this program is in no target directory")
-}
-
-/// The outermost tagged directory above a program: cargo tags the directory of a target triple too.
-fn target_of(program: &Path) -> Option<PathBuf> {
-    let tagged = program.ancestors().filter(|folder| folder.join("CACHEDIR.TAG").exists());
-    tagged.last().map(Path::to_owned)
 }
 
 /// Whether nextest is there; if not, it is built once, into the target directory.
@@ -185,18 +173,5 @@ mod tests {
             "test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured".to_owned(),
         ];
         assert_eq!(sum(&lines), "13 passed; 2 failed; 1 ignored");
-    }
-
-    #[test]
-    fn the_target_directory_is_above_that_of_the_triple() {
-        let root = std::env::temp_dir().join(format!("carob-xtask-{}", std::process::id()));
-        let triple = root.join("x86_64-unknown-linux-gnu");
-        fs::create_dir_all(triple.join("debug")).expect("directories");
-        for folder in [&root, &triple] {
-            fs::write(folder.join("CACHEDIR.TAG"), "").expect("a tag");
-        }
-        let found = target_of(&triple.join("debug/xtask"));
-        fs::remove_dir_all(&root).expect("removed");
-        assert_eq!(found, Some(root));
     }
 }

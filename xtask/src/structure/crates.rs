@@ -1,11 +1,9 @@
 //! Which crate may depend on which: on those of lower layers, and on the exceptions listed here with their reasons.
 
-use std::process::Command;
-
-use anyhow::{Context, bail};
 use serde::Deserialize;
 
 use super::{Findings, Project};
+use crate::cargo;
 
 /// The crates by layer, lowest first.
 const LAYERS: &[(&str, &[&str])] = &[
@@ -74,14 +72,8 @@ struct Dependency {
     path: Option<String>,
 }
 
-pub(super) fn check(project: &Project) -> anyhow::Result<Findings> {
-    let mut command = Command::new(std::env!("CARGO"));
-    command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(&project.root);
-    let output = command.output().context("cargo metadata")?;
-    if !output.status.success() {
-        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
+pub(super) fn check(_: &Project) -> anyhow::Result<Findings> {
+    let metadata: Metadata = cargo::metadata(&["--no-deps"])?;
     let mut found = Findings::default();
     for package in &metadata.packages {
         let edges = package.dependencies.iter();

@@ -8,7 +8,7 @@ mod source;
 mod text;
 mod words;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail};
@@ -34,7 +34,6 @@ const RULES: &[Rule] = &[
 
 /// The project's files: those that git tracks.
 struct Project {
-    root: PathBuf,
     files: Vec<File>,
 }
 
@@ -63,7 +62,7 @@ impl Project {
             Some(File { path: path.to_owned(), text })
         };
         let files = names.split('\0').filter(|path| !path.is_empty()).filter_map(read).collect();
-        Ok(Self { root, files })
+        Ok(Self { files })
     }
 
     /// Rust files written by hand.
