@@ -79,12 +79,11 @@ fn described(shown: &Value) -> String {
     tabs::align(&writer.text, tabs::DESCRIBE)
 }
 
-async fn each(invocation: &Invocation<'_>) -> Result<(Vec<Target>, Vec<Failure>), Failure> {
-    let api = invocation.api()?;
-    let mapper = invocation.mapper(&api).await?;
+async fn each(invocation: &Invocation<'_>, api: &Api<'_>) -> Result<(Vec<Target>, Vec<Failure>), Failure> {
+    let mapper = invocation.mapper(api).await?;
     let choice = Choice { all: true, ..Choice::of(invocation)? };
     let (mut found, mut failures) = (Vec::new(), Vec::new());
-    for target in builder::objects(invocation, &api, &mapper, &choice).await? {
+    for target in builder::objects(invocation, api, &mapper, &choice).await? {
         match target {
             Ok(target) => found.push(target),
             Err(failure) => failures.push(failure),
@@ -102,7 +101,7 @@ pub async fn history(invocation: &Invocation<'_>) -> Result<(), Failure> {
     }
     let format = printers::outcome_format(&invocation.values)?;
     let api = invocation.api()?;
-    let (found, mut failures) = each(invocation).await?;
+    let (found, mut failures) = each(invocation, &api).await?;
     for target in found {
         failures.extend(show(invocation, &api, &target, revision, &format).await.err());
     }
@@ -170,7 +169,7 @@ pub async fn undo(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let dry_run = invocation.dry_run()?;
     let format = printers::outcome_format(&invocation.values)?;
     let api = invocation.api()?;
-    let (found, mut failures) = each(invocation).await?;
+    let (found, mut failures) = each(invocation, &api).await?;
     for target in found {
         let object = target.object.clone().unwrap_or_default();
         if object.at(&["metadata", "annotations", LAST_APPLIED]).is_some() {
