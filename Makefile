@@ -13,7 +13,7 @@ export CARGO_TARGET_DIR := $(abspath $(CARGO_TARGET_DIR))
 export CAROB_BINARY
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down test test-unit simulate bench check clean root tools
+.PHONY: help build up down test test-unit simulate fuzz bench check clean root tools
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -49,8 +49,12 @@ test: root tools build ## every test, those with real containers too
 test-unit: ## the tests that need neither root nor network
 	$(CARGO) xtask test --unit
 
-simulate: ## whole clusters on one thread, with faults: CAROB_SEEDS=200 of them, or SEED=7 again
-	CAROB_SEEDS=$${CAROB_SEEDS:-100} $(CARGO) test --locked -p simulator --test seeds -- --nocapture nothing_that
+simulate: ## whole clusters on one thread, with faults: CAROB_SEEDS=200 new ones, or SEED=7 again
+	CAROB_SEEDS=$${CAROB_SEEDS:-$(if $(SEED),1,100)} $(CARGO) test --locked -p simulator --test seeds -- --nocapture nothing_that
+
+fuzz: ## parsers of what comes from outside, with new faults each time: PROPTEST_CASES=100000 of each
+	PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-$$(date +%s)} PROPTEST_CASES=$${PROPTEST_CASES:-20000} \
+	    $(CARGO) test --locked $(addprefix -p ,agent cli client images resources streams) --test 'hostile*'
 
 bench: root tools build ## the table of docs/performance.md, measured here
 	$(CARGO) xtask bench --write

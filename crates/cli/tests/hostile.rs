@@ -52,6 +52,15 @@ proptest! {
     }
 
     #[test]
+    fn numbers(number: f64) {
+        prop_assume!(number.is_finite());
+        let text = format!("a: {number:e}");
+        prop_assert_eq!(manifest::parse(&text).unwrap()["a"].as_f64(), Some(number), "to the nearest double");
+        let json = format!("{{\"a\": {number:e}}}");
+        prop_assert_eq!(manifest::parse(&json).unwrap()["a"].as_f64(), Some(number), "{}", json);
+    }
+
+    #[test]
     fn json_paths(seed: u64) {
         if let Ok(template) = Template::parse(&mutated_text(PATHS, seed)) {
             let _ = (template.print(&object()), template.values(&object()));

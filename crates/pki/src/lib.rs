@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod identity;
 pub mod token;
+mod verified;
 
 pub use authority::{Authority, Issued, Profile};
 pub use token::{Claims, TokenSigner};

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::Error;
 use crate::authority::write_private;
+use crate::verified::Verified;
 
 /// Longest token read.
 const TOKEN_BYTES_MAX: usize = 16 << 10;
@@ -74,6 +76,7 @@ pub struct TokenSigner {
     pair: EcdsaKeyPair,
     key_id: String,
     random: ring::rand::SystemRandom,
+    verified: Verified,
 }
 
 /// Head of a SubjectPublicKeyInfo of a P-256 key (RFC 5480): the uncompressed point follows.
@@ -99,7 +102,7 @@ impl TokenSigner {
             .map_err(|error| broken(&error))?;
         let spki = [&PUBLIC_KEY_HEAD, pair.public_key().as_ref()].concat();
         let key_id = URL_SAFE_NO_PAD.encode(ring::digest::digest(&ring::digest::SHA256, &spki));
-        Ok(Self { pair, key_id, random })
+        Ok(Self { pair, key_id, random, verified: Verified::default() })
     }
 
     /// Signs a token.
@@ -114,10 +117,14 @@ impl TokenSigner {
 
     /// The claims of a token that this key signed; `None` if it is no such token. Issuer, audience, times and what it
     /// is bound to are the caller's to check.
-    pub fn verify(&self, token: &str) -> Option<Claims> {
+    pub fn verify(&self, token: &str) -> Option<Arc<Claims>> {
         if token.len() > TOKEN_BYTES_MAX {
             return None;
         }
+        self.verified.claims(token, || self.check(token))
+    }
+
+    fn check(&self, token: &str) -> Option<Claims> {
         let (text, signed) = token.rsplit_once('.')?;
         let (header, body) = text.split_once('.')?;
         let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
@@ -153,7 +160,8 @@ mod tests {
         let signer = TokenSigner::open(&folder.path().join("sa.key")).unwrap();
         let claims = Claims { sub: "system:serviceaccount:a:b".into(), exp: 7, ..Claims::default() };
         let token = signer.sign(&claims).unwrap();
-        assert_eq!(signer.verify(&token), Some(claims));
+        assert_eq!(signer.verify(&token).as_deref(), Some(&claims));
+        assert_eq!(signer.verify(&token).as_deref(), Some(&claims), "again, from what is kept");
         let again = TokenSigner::open(&folder.path().join("sa.key")).unwrap();
         assert!(again.verify(&token).is_some(), "the key is kept");
         let other = TokenSigner::open(&folder.path().join("other.key")).unwrap();

@@ -51,7 +51,7 @@ impl ServiceAccountTokens {
     }
 
     /// The claims of a token that is ours and in force, or what is wrong with it.
-    async fn check(&self, token: &str) -> Result<Option<(Claims, UserInfo)>, Status> {
+    async fn check(&self, token: &str) -> Result<Option<(Arc<Claims>, UserInfo)>, Status> {
         let Some(claims) = self.signer.verify(token) else { return Ok(None) };
         if claims.iss != self.issuer {
             return Ok(None);
@@ -77,10 +77,13 @@ impl ServiceAccountTokens {
     async fn check_bound(&self, claims: &Claims) -> Result<(), String> {
         let own = &claims.kubernetes;
         let account = Some(&own.serviceaccount);
+        // A Pod's token names its node only for the record.
+        let node = own.node.as_ref().filter(|_| own.pod.is_none());
         let bound = [
             ("serviceaccounts", own.namespace.as_str(), account),
             ("pods", own.namespace.as_str(), own.pod.as_ref()),
             ("secrets", own.namespace.as_str(), own.secret.as_ref()),
+            ("nodes", "", node),
         ];
         for (resource, namespace, object) in bound {
             let Some(object) = object else { continue };

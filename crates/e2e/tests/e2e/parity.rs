@@ -36,7 +36,8 @@ const ACCEPTED: &[(&str, &str)] = &[
 const NOT_WRITTEN: &str = "the verb is not written yet";
 
 /// Lines whose order in the answer is that of a Go map: another one every time.
-const UNORDERED: [&str; 2] = ["label pod web --list", "annotate pod web --list"];
+const UNORDERED: [&str; 3] =
+    ["label pod web --list", "annotate pod web --list", "set env deploy/dep --from=cm/one"];
 
 fn accepted(line: &str) -> Option<usize> {
     ACCEPTED.iter().position(|(own, _)| match own.strip_suffix('*') {
