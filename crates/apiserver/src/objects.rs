@@ -6,14 +6,15 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::{GroupResource, Status, wire};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use resources::{Registry, Resource};
 use serde_json::Value;
+use stdx::generations::Generations;
 use store::Store;
 use store::cache::{Cache, Caches, Decode, DecodeError, Entry};
 
 use crate::routes::Routes;
-use crate::seams::ObjectReader;
+use crate::seams::{ObjectReader, Visitor};
 
 /// A cache of one resource.
 pub type ResourceCache = Cache<ObjectDecoder>;
@@ -64,6 +65,13 @@ impl Held {
         serde_json::from_slice(&self.wire).unwrap_or_default()
     }
 
+    /// `"metadata":{…}`, as it stands in the object.
+    pub fn metadata(&self) -> &[u8] {
+        const NAME: usize = "\"metadata\":".len();
+        let begin = self.metadata_at + NAME;
+        &self.wire[self.metadata_at..begin + wire::object_length(&self.wire[begin..])]
+    }
+
     /// The bytes of a list's item after its opening brace: the object without `kind` and `apiVersion`.
     pub fn item(&self) -> &[u8] {
         &self.wire[self.metadata_at..]
@@ -102,7 +110,12 @@ impl Decode for ObjectDecoder {
 pub struct Objects {
     routes: RwLock<Arc<Routes>>,
     caches: Caches<ObjectDecoder>,
+    /// Trees by key, with the revision that wrote them: each request looks at its namespace and its user's account.
+    trees: Mutex<Generations<String, (u64, Arc<Value>)>>,
 }
+
+/// Trees of one generation that are kept at hand.
+const TREES_MAX: usize = 64;
 
 impl Objects {
     /// Above a store.
@@ -113,7 +126,8 @@ impl Objects {
             watcher_events_max: 4096,
         };
         let routes = RwLock::new(Arc::new(Routes::new(registry)));
-        Arc::new(Self { routes, caches: Caches::new(store, options) })
+        let trees = Mutex::new(Generations::new(TREES_MAX));
+        Arc::new(Self { routes, caches: Caches::new(store, options), trees })
     }
 
     /// What is served now.
@@ -151,6 +165,17 @@ impl Objects {
         self.caches.get(prefix)
     }
 
+    fn tree(&self, key: String, entry: &Stored) -> Arc<Value> {
+        if let Some((revision, tree)) = self.trees.lock().get(&key)
+            && revision == entry.modified
+        {
+            return tree;
+        }
+        let tree = Arc::new(entry.object.tree());
+        self.trees.lock().insert(key, (entry.modified, Arc::clone(&tree)));
+        tree
+    }
+
     /// Forgets a cache and ends its watches: its resource is gone.
     pub fn close(&self, prefix: &str) {
         self.caches.close(prefix);
@@ -167,8 +192,8 @@ impl ObjectReader for Objects {
     ) -> Result<Option<Arc<Value>>, Status> {
         let prefix = storage_prefix(&resource.group, &resource.resource);
         let cache = self.cache(&prefix).await?;
-        let entry = cache.get(&object_key(&prefix, namespace, name));
-        Ok(entry.map(|entry| Arc::new(entry.object.tree())))
+        let key = object_key(&prefix, namespace, name);
+        Ok(cache.get(&key).map(|entry| self.tree(key, &entry)))
     }
 
     async fn list(
@@ -181,6 +206,14 @@ impl ObjectReader for Objects {
         let under = namespace.map_or_else(|| prefix.clone(), |namespace| format!("{prefix}{namespace}/"));
         let page = cache.range(&under, None, 0);
         Ok(page.entries.iter().map(|entry| Arc::new(entry.object.tree())).collect())
+    }
+
+    async fn visit(&self, resource: &GroupResource, visitor: Visitor<'_>) -> Result<(), Status> {
+        let prefix = storage_prefix(&resource.group, &resource.resource);
+        for entry in &self.cache(&prefix).await?.range(&prefix, None, 0).entries {
+            visitor(&entry.key, entry.modified, &|| entry.object.tree());
+        }
+        Ok(())
     }
 
     fn generation(&self, resource: &GroupResource) -> u64 {

@@ -184,10 +184,19 @@ pub trait ObjectReader: Send + Sync {
         namespace: Option<&str>,
     ) -> Result<Vec<Arc<Value>>, Status>;
 
+    /// Shows each object of the cluster to `visitor`, in key order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn visit(&self, resource: &GroupResource, visitor: Visitor<'_>) -> Result<(), Status>;
+
     /// Rises whenever an object of the resource changes: what was computed from a [`ObjectReader::list`] holds as long
     /// as the generation read before it stays the same. 0 while the cache is not open.
     fn generation(&self, resource: &GroupResource) -> u64;
 }
+
+/// Is shown an object: its key, the revision that wrote it, and how to read it, which costs more than looking at those two.
+pub type Visitor<'v> = &'v mut (dyn FnMut(&str, u64, &dyn Fn() -> Value) + Send);
 
 /// Opens connections to nodes' own API.
 #[async_trait]

@@ -28,6 +28,9 @@ const PODS_IN_TURN: usize = 20;
 /// Pods posted at once.
 const PODS_AT_ONCE: usize = 50;
 
+const USAGE: &str =
+    "usage: bench --binary FILE --samples DIR [--document FILE] [--scheduler FILE] [--only pods|rates]";
+
 /// What the command line says.
 struct Options {
     /// The program that is measured.
@@ -38,6 +41,16 @@ struct Options {
     document: Option<PathBuf>,
     /// The scheduler's own bench, already built.
     scheduler: Option<PathBuf>,
+    /// What is measured of a running instance.
+    parts: Parts,
+}
+
+/// Parts that can be measured alone, to look into them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parts {
+    All,
+    Pods,
+    Rates,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -67,8 +80,13 @@ fn tell(text: &str) {
 
 impl Options {
     fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<Self> {
-        let mut options =
-            Self { binary: PathBuf::new(), samples: PathBuf::new(), document: None, scheduler: None };
+        let mut options = Self {
+            binary: PathBuf::new(),
+            samples: PathBuf::new(),
+            document: None,
+            scheduler: None,
+            parts: Parts::All,
+        };
         while let Some(word) = words.next() {
             let value = words.next().map(PathBuf::from).with_context(|| format!("{word} needs a value"))?;
             match word.as_str() {
@@ -76,11 +94,13 @@ impl Options {
                 "--samples" => options.samples = value,
                 "--document" => options.document = Some(value),
                 "--scheduler" => options.scheduler = Some(value),
-                other => bail!("{other}: wanted --binary, --samples, --document or --scheduler"),
+                "--only" if value.as_os_str() == "pods" => options.parts = Parts::Pods,
+                "--only" if value.as_os_str() == "rates" => options.parts = Parts::Rates,
+                other => bail!("{other} {}: {USAGE}", value.display()),
             }
         }
         if !options.binary.is_file() || options.samples.as_os_str().is_empty() {
-            bail!("usage: bench --binary FILE --samples DIR [--document FILE] [--scheduler FILE]");
+            bail!("{USAGE}");
         }
         Ok(options)
     }
@@ -89,12 +109,13 @@ impl Options {
 /// Measures everything, in the order of the table; what is idle comes before what makes work.
 async fn measure(options: &Options) -> anyhow::Result<Report> {
     let mut report = Report::default();
-    for run in 1..=STARTS {
+    let starts = if options.parts == Parts::All { STARTS } else { 1 };
+    for run in 1..=starts {
         let instance = Instance::start(&options.binary).await?;
-        tell(&format!("start {run} of {STARTS}: {:.3} s", instance.started_in.as_secs_f64()));
+        tell(&format!("start {run} of {starts}: {:.3} s", instance.started_in.as_secs_f64()));
         report.starts_s.push(instance.started_in.as_secs_f64());
-        if run == STARTS {
-            let measured = with_instance(&instance, &mut report).await;
+        if run == starts {
+            let measured = with_instance(&instance, options.parts, &mut report).await;
             if measured.is_err() {
                 tell(&instance.log_tail());
             }
@@ -110,32 +131,44 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-async fn with_instance(instance: &Instance, report: &mut Report) -> anyhow::Result<()> {
+async fn with_instance(instance: &Instance, parts: Parts, report: &mut Report) -> anyhow::Result<()> {
     let user = User::authorized(instance).await?;
-    tell("idle: memory and CPU");
-    let idle = processes::settle(instance).await?;
-    report.idle_pss_bytes = vec![idle.pss_bytes];
-    report.idle_cpu_percent = processes::idle_cpu(instance).await?;
-    tell("Pods one at a time");
-    for _ in 0..ROUNDS {
-        report.pod_ms.extend(pods::in_turn(&user, PODS_IN_TURN).await?);
+    if parts == Parts::All {
+        tell("idle: memory and CPU");
+        let idle = processes::settle(instance).await?;
+        report.idle_pss_bytes = vec![idle.pss_bytes];
+        report.idle_cpu_percent = processes::idle_cpu(instance).await?;
     }
-    tell("Pods at once");
+    if parts != Parts::Rates {
+        tell("Pods one at a time");
+        for _ in 0..ROUNDS {
+            report.pod_ms.extend(pods::in_turn(&user, PODS_IN_TURN).await?);
+        }
+        tell("Pods at once");
+        measure_bursts(instance, &user, report).await?;
+    }
+    if parts != Parts::Pods {
+        tell("GET");
+        let names = pods::at_once(&user, 1, ROUNDS, &mut Vec::new()).await?;
+        report.gets_per_s = load::gets(&user, &names[0]).await?;
+        pods::delete(&user, &names).await?;
+        tell("creates");
+        report.creates_per_s = load::creates(&user).await?;
+        tell("LIST");
+        report.lists_per_s = load::lists(&user).await?;
+    }
+    Ok(())
+}
+
+async fn measure_bursts(instance: &Instance, user: &User, report: &mut Report) -> anyhow::Result<()> {
     let before = processes::settle(instance).await?;
     for round in 0..ROUNDS {
-        let last = round + 1 == ROUNDS;
-        let names = pods::at_once(&user, PODS_AT_ONCE, round, &mut report.burst_s).await?;
-        if last {
+        let names = pods::at_once(user, PODS_AT_ONCE, round, &mut report.burst_s).await?;
+        if round + 1 == ROUNDS {
             let after = processes::settle(instance).await?;
             report.note_memory_of_pods(&before, &after, PODS_AT_ONCE);
-            tell("GET");
-            report.gets_per_s = load::gets(&user, &names[0]).await?;
         }
-        pods::delete(&user, &names).await?;
+        pods::delete(user, &names).await?;
     }
-    tell("creates");
-    report.creates_per_s = load::creates(&user).await?;
-    tell("LIST");
-    report.lists_per_s = load::lists(&user).await?;
     Ok(())
 }

@@ -74,46 +74,69 @@ fn covers_path(pattern: &str, path: &str) -> bool {
 #[derive(Debug, Clone)]
 struct Bound {
     name: String,
-    subjects: Vec<Value>,
     role_kind: String,
     role: String,
+}
+
+/// The bindings of a namespace, or those of the cluster, by whom they bind.
+#[derive(Debug, Clone, Default)]
+struct Bindings {
+    all: Vec<Bound>,
+    users: HashMap<String, Vec<usize>>,
+    groups: HashMap<String, Vec<usize>>,
+}
+
+impl Bindings {
+    /// Adds a binding of a namespace; of the cluster if that is empty.
+    fn add(&mut self, object: &Value, namespace: &str) {
+        let at = self.all.len();
+        self.all.push(Bound {
+            name: object.name().to_owned(),
+            role_kind: object.text(&["roleRef", "kind"]).to_owned(),
+            role: object.text(&["roleRef", "name"]).to_owned(),
+        });
+        for subject in object.items(&["subjects"]) {
+            let name = subject.text(&["name"]);
+            match subject.text(&["kind"]) {
+                "User" => self.users.entry(name.to_owned()).or_default().push(at),
+                "Group" => self.groups.entry(name.to_owned()).or_default().push(at),
+                "ServiceAccount" => {
+                    let own = subject.text(&["namespace"]);
+                    let namespace = if own.is_empty() { namespace } else { own };
+                    if !namespace.is_empty() {
+                        let user = format!("system:serviceaccount:{namespace}:{name}");
+                        self.users.entry(user).or_default().push(at);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Those that bind a user, in their order.
+    fn of(&self, user: &UserInfo) -> impl Iterator<Item = &Bound> {
+        let own = self.users.get(&user.username).into_iter();
+        let groups = user.groups.iter().filter_map(|group| self.groups.get(group));
+        let mut found: Vec<usize> = own.chain(groups).flatten().copied().collect();
+        found.sort_unstable();
+        found.dedup();
+        found.into_iter().map(|at| &self.all[at])
+    }
 }
 
 /// All roles and bindings, indexed. Made anew when one of them changes.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
     cluster_roles: HashMap<String, Vec<PolicyRule>>,
-    roles: HashMap<(String, String), Vec<PolicyRule>>,
-    cluster_bindings: Vec<Bound>,
-    bindings: HashMap<String, Vec<Bound>>,
+    /// By namespace and name.
+    roles: HashMap<String, HashMap<String, Vec<PolicyRule>>>,
+    cluster_bindings: Bindings,
+    bindings: HashMap<String, Bindings>,
 }
 
 fn rules_of(object: &Value) -> Vec<PolicyRule> {
     let rules = object.items(&["rules"]).iter();
     rules.filter_map(|rule| serde_json::from_value(rule.clone()).ok()).collect()
-}
-
-fn bound(object: &Value) -> Bound {
-    Bound {
-        name: object.name().to_owned(),
-        subjects: object.items(&["subjects"]).to_vec(),
-        role_kind: object.text(&["roleRef", "kind"]).to_owned(),
-        role: object.text(&["roleRef", "name"]).to_owned(),
-    }
-}
-
-fn is_subject(subject: &Value, user: &UserInfo, namespace: &str) -> bool {
-    let name = subject.text(&["name"]);
-    match subject.text(&["kind"]) {
-        "User" => user.username == name,
-        "Group" => user.in_group(name),
-        "ServiceAccount" => {
-            let own = subject.text(&["namespace"]);
-            let namespace = if own.is_empty() { namespace } else { own };
-            !namespace.is_empty() && user.username == format!("system:serviceaccount:{namespace}:{name}")
-        }
-        _ => false,
-    }
 }
 
 impl Policy {
@@ -124,9 +147,11 @@ impl Policy {
             let (name, namespace) = (object.name().to_owned(), object.namespace().to_owned());
             match object.kind() {
                 "ClusterRole" => drop(policy.cluster_roles.insert(name, rules_of(object))),
-                "Role" => drop(policy.roles.insert((namespace, name), rules_of(object))),
-                "ClusterRoleBinding" => policy.cluster_bindings.push(bound(object)),
-                "RoleBinding" => policy.bindings.entry(namespace).or_default().push(bound(object)),
+                "Role" => drop(policy.roles.entry(namespace).or_default().insert(name, rules_of(object))),
+                "ClusterRoleBinding" => policy.cluster_bindings.add(object, ""),
+                "RoleBinding" => {
+                    policy.bindings.entry(namespace.clone()).or_default().add(object, &namespace)
+                }
                 _ => {}
             }
         }
@@ -176,7 +201,7 @@ impl Policy {
     pub fn role_rules(&self, kind: &str, namespace: &str, name: &str) -> Option<&[PolicyRule]> {
         let rules = match kind {
             "ClusterRole" => self.cluster_roles.get(name),
-            _ => self.roles.get(&(namespace.to_owned(), name.to_owned())),
+            _ => self.roles.get(namespace).and_then(|roles| roles.get(name)),
         };
         rules.map(Vec::as_slice)
     }
@@ -187,15 +212,11 @@ impl Policy {
         namespace: &str,
         mut each: impl FnMut(&'a Bound, &'static str, Option<&'a [PolicyRule]>),
     ) {
-        for binding in &self.cluster_bindings {
-            if binding.subjects.iter().any(|subject| is_subject(subject, user, "")) {
-                each(binding, "ClusterRoleBinding", self.role_rules("ClusterRole", "", &binding.role));
-            }
+        for binding in self.cluster_bindings.of(user) {
+            each(binding, "ClusterRoleBinding", self.role_rules("ClusterRole", "", &binding.role));
         }
-        for binding in self.bindings.get(namespace).into_iter().flatten() {
-            if binding.subjects.iter().any(|subject| is_subject(subject, user, namespace)) {
-                each(binding, "RoleBinding", self.role_rules(&binding.role_kind, namespace, &binding.role));
-            }
+        for binding in self.bindings.get(namespace).into_iter().flat_map(|bindings| bindings.of(user)) {
+            each(binding, "RoleBinding", self.role_rules(&binding.role_kind, namespace, &binding.role));
         }
     }
 }

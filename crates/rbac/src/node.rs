@@ -2,6 +2,7 @@
 //! need, and nothing else of that kind. Everything else that nodes may do is RBAC's `system:node` rules.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 
 use model::tree::TreeExt;
 use serde_json::Value;
@@ -10,33 +11,109 @@ use crate::attributes::{Attributes, Decision};
 use crate::evaluate::PolicyRule;
 use crate::generated::policy::CLUSTER_ROLES;
 
-/// What each node's Pods refer to: (resource, namespace, name).
-#[derive(Debug, Clone, Default)]
+/// Something that a Pod refers to: resource, namespace, name.
+type Reference = (&'static str, String, String);
+
+/// What each node's Pods refer to. Kept up to date Pod by Pod: [`NodeGraph::pass`] is told of all that there are, and reads only
+/// those that changed.
+#[derive(Debug, Default)]
 pub struct NodeGraph {
-    references: HashMap<String, HashSet<(&'static str, String, String)>>,
+    pods: HashMap<String, KnownPod>,
+    /// By node; how many of its Pods refer to it.
+    references: HashMap<String, HashMap<Reference, usize>>,
+    /// Number of the pass that is under way.
+    pass: u64,
+}
+
+/// A Pod as it was last read.
+#[derive(Debug)]
+struct KnownPod {
+    revision: u64,
+    /// The last pass that showed it.
+    pass: u64,
+    node: String,
+    references: HashSet<Reference>,
+}
+
+/// All Pods are shown to the graph, one after the other.
+pub struct Pass<'g>(&'g mut NodeGraph);
+
+impl Pass<'_> {
+    /// Shows a Pod: its key, the revision that wrote it, and how to read it.
+    pub fn see(&mut self, key: &str, revision: u64, read: &dyn Fn() -> Value) {
+        let pass = self.0.pass;
+        if let Some(known) = self.0.pods.get_mut(key) {
+            known.pass = pass;
+            if known.revision == revision {
+                return;
+            }
+        }
+        self.0.forget(key);
+        self.0.learn(key, revision, &read());
+    }
+}
+
+impl Drop for Pass<'_> {
+    /// Whatever was not shown is gone.
+    fn drop(&mut self) {
+        let pass = self.0.pass;
+        let gone = self.0.pods.iter().filter(|(_, pod)| pod.pass != pass).map(|(key, _)| key.clone());
+        for key in gone.collect::<Vec<_>>() {
+            self.0.forget(&key);
+        }
+    }
 }
 
 /// Resources that a node reads only if a Pod of its needs them.
 const GRAPHED: &[&str] =
     &["secrets", "configmaps", "persistentvolumeclaims", "persistentvolumes", "resourceclaims"];
 
+/// Whether a node's request can only be decided with the graph; others by [`NodeGraph::default`] as well.
+pub fn needs_graph(request: &Attributes) -> bool {
+    let own = request.resource.as_str();
+    request.group.is_empty()
+        && (GRAPHED.contains(&own) || (own == "serviceaccounts" && request.subresource == "token"))
+}
+
 impl NodeGraph {
-    /// Reads the graph out of all bound Pods.
-    pub fn new<'a>(pods: impl IntoIterator<Item = &'a Value>) -> Self {
-        let mut graph = Self::default();
-        for pod in pods {
-            let node = pod.text(&["spec", "nodeName"]);
-            if !node.is_empty() {
-                let set = graph.references.entry(node.to_owned()).or_default();
-                pod_references(pod, set);
+    /// Begins to show it all Pods.
+    pub fn pass(&mut self) -> Pass<'_> {
+        self.pass += 1;
+        Pass(self)
+    }
+
+    fn learn(&mut self, key: &str, revision: u64, pod: &Value) {
+        let node = pod.text(&["spec", "nodeName"]).to_owned();
+        let mut references = HashSet::new();
+        if !node.is_empty() {
+            pod_references(pod, &mut references);
+            let counts = self.references.entry(node.clone()).or_default();
+            for reference in &references {
+                *counts.entry(reference.clone()).or_default() += 1;
             }
         }
-        graph
+        self.pods.insert(key.to_owned(), KnownPod { revision, pass: self.pass, node, references });
+    }
+
+    fn forget(&mut self, key: &str) {
+        let Some(pod) = self.pods.remove(key) else { return };
+        let Some(counts) = self.references.get_mut(&pod.node) else { return };
+        for reference in pod.references {
+            if let Some(count) = counts.get_mut(&reference) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(&reference);
+                }
+            }
+        }
+        if counts.is_empty() {
+            self.references.remove(&pod.node);
+        }
     }
 
     fn refers(&self, node: &str, resource: &'static str, namespace: &str, name: &str) -> bool {
         let key = (resource, namespace.to_owned(), name.to_owned());
-        self.references.get(node).is_some_and(|set| set.contains(&key))
+        self.references.get(node).is_some_and(|counts| counts.contains_key(&key))
     }
 
     /// Decides about a node's request; other users are not its business.
@@ -121,26 +198,28 @@ fn decide_own_name(node: &str, request: &Attributes, what: &str) -> Decision {
 }
 
 /// The rules of `system:node`, which bind no one (the Node authorizer applies them itself).
-fn decide_by_rules(request: &Attributes) -> Decision {
-    let Some(role) = CLUSTER_ROLES.iter().find(|role| role.name == "system:node") else {
-        return Decision::no_opinion("");
-    };
+static NODE_RULES: LazyLock<Vec<PolicyRule>> = LazyLock::new(|| {
     let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-    let covers = role.rules.iter().any(|rule| {
-        let rule = PolicyRule {
-            verbs: owned(rule.verbs),
-            api_groups: owned(rule.groups),
-            resources: owned(rule.resources),
-            resource_names: owned(rule.names),
-            non_resource_urls: owned(rule.urls),
-        };
-        rule.covers(request)
+    let roles = CLUSTER_ROLES.iter().filter(|role| role.name == "system:node");
+    let rules = roles.flat_map(|role| role.rules.iter()).map(|rule| PolicyRule {
+        verbs: owned(rule.verbs),
+        api_groups: owned(rule.groups),
+        resources: owned(rule.resources),
+        resource_names: owned(rule.names),
+        non_resource_urls: owned(rule.urls),
     });
-    if covers { Decision::allow("") } else { Decision::no_opinion("") }
+    rules.collect()
+});
+
+fn decide_by_rules(request: &Attributes) -> Decision {
+    if NODE_RULES.iter().any(|rule| rule.covers(request)) {
+        return Decision::allow("");
+    }
+    Decision::no_opinion("")
 }
 
 /// Adds what a Pod refers to.
-fn pod_references(pod: &Value, set: &mut HashSet<(&'static str, String, String)>) {
+fn pod_references(pod: &Value, set: &mut HashSet<Reference>) {
     let namespace = pod.namespace();
     // A mirror Pod refers to nothing: whoever can write files on the node must not read secrets through it.
     if pod.at(&["metadata", "annotations", "kubernetes.io/config.mirror"]).is_some() {
@@ -190,6 +269,43 @@ mod tests {
     use model::UserInfo;
     use serde_json::json;
 
+    fn show(graph: &mut NodeGraph, pods: &[Value]) {
+        let mut pass = graph.pass();
+        for pod in pods {
+            let revision = pod["metadata"]["generation"].as_u64().unwrap_or_default();
+            pass.see(pod.name(), revision, &|| pod.clone());
+        }
+    }
+
+    fn graph_of(pods: &[Value]) -> NodeGraph {
+        let mut graph = NodeGraph::default();
+        show(&mut graph, pods);
+        graph
+    }
+
+    #[test]
+    fn the_graph_follows_pods_that_come_change_and_go() {
+        let pod = |name: &str, revision: u64, node: &str, secret: &str| {
+            json!({"metadata": {"name": name, "namespace": "a", "generation": revision},
+                "spec": {"nodeName": node, "volumes": [{"secret": {"secretName": secret}}]}})
+        };
+        let mut graph = NodeGraph::default();
+        let check = |graph: &NodeGraph, expected: &[(&str, &str, bool)]| {
+            for (node, secret, refers) in expected {
+                assert_eq!(graph.refers(node, "secrets", "a", secret), *refers, "{node} {secret}");
+            }
+        };
+        show(&mut graph, &[pod("p", 1, "n1", "s"), pod("q", 2, "n1", "s"), pod("r", 3, "", "t")]);
+        check(&graph, &[("n1", "s", true), ("n1", "t", false), ("", "t", false)]);
+        show(&mut graph, &[pod("q", 2, "n1", "never read again"), pod("r", 4, "n2", "t")]);
+        check(&graph, &[("n1", "s", true), ("n1", "never read again", false), ("n2", "t", true)]);
+        show(&mut graph, &[pod("q", 5, "n1", "other")]);
+        check(&graph, &[("n1", "s", false), ("n1", "other", true), ("n2", "t", false)]);
+        show(&mut graph, &[]);
+        check(&graph, &[("n1", "other", false)]);
+        assert!(graph.references.is_empty() && graph.pods.is_empty());
+    }
+
     #[test]
     fn a_node_reads_what_its_pods_need() {
         let pods = [
@@ -200,7 +316,7 @@ mod tests {
             json!({"metadata": {"name": "m", "namespace": "a", "annotations": {"kubernetes.io/config.mirror": "h"}},
                 "spec": {"nodeName": "n1", "volumes": [{"secret": {"secretName": "s4"}}]}}),
         ];
-        let graph = NodeGraph::new(&pods);
+        let graph = graph_of(&pods);
         let user = std::sync::Arc::new(UserInfo::authenticated("system:node:n1", &["system:nodes"]));
         let check = |verb: &str, group: &str, resource: &str, namespace: &str, name: &str, allowed: bool| {
             let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
@@ -216,6 +332,9 @@ mod tests {
                 ..Attributes::default()
             };
             let decision = graph.decide(&request);
+            if !needs_graph(&request) {
+                assert_eq!(NodeGraph::default().decide(&request).allowed, allowed, "without the graph");
+            }
             assert_eq!(decision.allowed, allowed, "{verb} {resource} {name}: {}", decision.reason);
         };
         check("get", "", "configmaps", "a", "conf", true);

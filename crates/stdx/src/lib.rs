@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod duration;
 pub mod entropy;
+pub mod generations;
 #[cfg(feature = "testing")]
 pub mod mutate;

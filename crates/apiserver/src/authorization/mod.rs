@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use model::{GroupResource, UserInfo};
 use parking_lot::RwLock;
 use rbac::Policy;
-use rbac::node::NodeGraph;
+use rbac::node::{NodeGraph, needs_graph};
 use serde_json::{Value, json};
 
 use crate::seams::{Attributes, Authorizer, Decision, ObjectReader};
@@ -54,15 +54,36 @@ impl<T> Memo<T> {
 pub struct NodeAndRbac {
     reader: Arc<dyn ObjectReader>,
     policy: Memo<Policy>,
-    graph: Memo<NodeGraph>,
+    /// The graph, and the generation of Pods that it shows.
+    graph: tokio::sync::Mutex<(u64, NodeGraph)>,
 }
 
 impl NodeAndRbac {
     /// Reads roles, bindings and Pods through `reader`.
     pub fn new(reader: Arc<dyn ObjectReader>) -> Self {
         let policy = RBAC_RESOURCES.map(|resource| GroupResource::new(RBAC_GROUP, resource)).to_vec();
-        let graph = vec![GroupResource::new("", "pods")];
-        Self { reader, policy: Memo::new(policy), graph: Memo::new(graph) }
+        Self { reader, policy: Memo::new(policy), graph: Default::default() }
+    }
+
+    /// What the Node authorizer says of a node's request.
+    async fn decide_for_node(&self, attributes: &Attributes) -> Result<Decision, String> {
+        if !needs_graph(attributes) {
+            return Ok(NodeGraph::default().decide(attributes));
+        }
+        let pods = GroupResource::new("", "pods");
+        let (held, graph) = &mut *self.graph.lock().await;
+        // Read before the Pods: a change in between only makes the graph look old, never new.
+        let generation = self.reader.generation(&pods);
+        if generation == 0 || *held != generation {
+            // Until the pass has come to its end it counts as never made.
+            *held = 0;
+            let mut pass = graph.pass();
+            let mut see = |key: &str, revision: u64, read: &dyn Fn() -> Value| pass.see(key, revision, read);
+            self.reader.visit(&pods, &mut see).await.map_err(|status| status.message)?;
+            drop(pass);
+            *held = generation;
+        }
+        Ok(graph.decide(attributes))
     }
 
     /// The policy as it is now.
@@ -83,9 +104,7 @@ impl Authorizer for NodeAndRbac {
         }
         let mut reason = String::new();
         if attributes.user.node_name().is_some() {
-            let graph =
-                self.graph.get(&*self.reader, |pods| NodeGraph::new(pods.iter().map(AsRef::as_ref))).await;
-            match graph.map(|graph| graph.decide(attributes)) {
+            match self.decide_for_node(attributes).await {
                 Ok(decision) if decision.allowed || decision.denied => return decision,
                 Ok(decision) => reason = decision.reason,
                 Err(error) => reason = error,

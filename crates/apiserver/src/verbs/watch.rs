@@ -272,11 +272,13 @@ impl Events {
     }
 
     fn put_event(&mut self, chunk: &mut BytesMut, kind: &str, entry: &Stored) {
-        if self.accepted.shape == Shape::Plain
-            && matches!(self.accepted.format, Format::Json | Format::Pretty)
-            && self.served.is_storage_version()
-        {
-            return frame(chunk, kind, &entry.object.wire);
+        if matches!(self.accepted.format, Format::Json | Format::Pretty) && self.served.is_storage_version() {
+            match self.accepted.shape {
+                Shape::Plain => return frame(chunk, kind, &[&entry.object.wire]),
+                // Metadata are the same in each version; collectors of garbage watch them of all that there is.
+                Shape::Partial => return frame(chunk, kind, &[PARTIAL_HEAD, entry.object.metadata(), b"}"]),
+                Shape::Table => {}
+            }
         }
         self.put_tree(chunk, kind, get::tree(&self.served, &entry.object));
     }
@@ -301,7 +303,7 @@ impl Events {
                 chunk.extend_from_slice(&write(Format::Yaml, &event));
             }
             Format::Protobuf => put_message(chunk, kind, &object),
-            Format::Json | Format::Pretty => frame(chunk, kind, &write(Format::Json, &object)),
+            Format::Json | Format::Pretty => frame(chunk, kind, &[&write(Format::Json, &object)]),
         }
     }
 
@@ -324,7 +326,7 @@ impl Events {
             Shape::Table => {
                 let table = json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
                     "columnDefinitions": null, "rows": []});
-                frame(chunk, "BOOKMARK", &write(Format::Json, &table));
+                frame(chunk, "BOOKMARK", &[&write(Format::Json, &table)]);
             }
         }
     }
@@ -337,7 +339,7 @@ impl Events {
         }
         match self.accepted.format {
             Format::Protobuf => put_message(&mut chunk, "ERROR", &value),
-            _ => frame(&mut chunk, "ERROR", &write(Format::Json, &value)),
+            _ => frame(&mut chunk, "ERROR", &[&write(Format::Json, &value)]),
         }
         chunk.freeze()
     }
@@ -349,12 +351,18 @@ fn put_message(chunk: &mut BytesMut, kind: &str, object: &Value) {
     chunk.extend_from_slice(&protobuf::frame(&event));
 }
 
-/// `{"type":"ADDED","object":…}` and a newline.
-fn frame(chunk: &mut BytesMut, kind: &str, object: &[u8]) {
-    chunk.reserve(object.len() + kind.len() + 24);
+/// What is before the metadata of a `PartialObjectMetadata`.
+const PARTIAL_HEAD: &[u8] = b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",";
+
+/// `{"type":"ADDED","object":…}` and a newline; the object's text comes in parts.
+fn frame(chunk: &mut BytesMut, kind: &str, object: &[&[u8]]) {
+    let length: usize = object.iter().map(|part| part.len()).sum();
+    chunk.reserve(length + kind.len() + 24);
     chunk.put_slice(b"{\"type\":\"");
     chunk.put_slice(kind.as_bytes());
     chunk.put_slice(b"\",\"object\":");
-    chunk.put_slice(object);
+    for part in object {
+        chunk.put_slice(part);
+    }
     chunk.put_slice(b"}\n");
 }
