@@ -32,6 +32,10 @@ pub struct Command {
     pub subcommands: &'static [Command],
     /// Whether kubectl does not have it: it is there for those who call the program `carob`.
     pub own: bool,
+    /// Exit code of a wrong use. Where 1 means something else, kubectl also words it otherwise.
+    pub misused_code: u8,
+    /// Whether its help is an answer even when it is shown because a command below it was not named: not an error text.
+    pub help_is_answer: bool,
     /// What it does; without it, it shows its help.
     pub run: Option<for<'a> fn(&'a Invocation<'a>) -> Outcome<'a>>,
 }
@@ -48,6 +52,8 @@ impl Command {
         required: &[],
         subcommands: &[],
         own: false,
+        misused_code: 1,
+        help_is_answer: false,
         run: None,
     };
 

@@ -53,13 +53,12 @@ async fn dispatch(context: &Context, arguments: &[String]) -> Result<(), Failure
         path = format!("{path} {}", command.name);
     }
     let groups: Vec<Groups> = vec![shared::GLOBAL, command.flags];
-    let values = flags::parse(&groups, &rest).map_err(|error| match command.name {
-        // An exit code of 1 would say that there are differences.
-        "diff" => {
+    let values = flags::parse(&groups, &rest).map_err(|error| match command.misused_code {
+        1 => message(format!("{error}\nSee '{path} --help' for usage.")),
+        code => {
             let message = format!("error: {error}\nSee '{path} -h' for help and examples");
-            Failure::Command { code: 2, message }
+            Failure::Command { code, message }
         }
-        _ => message(format!("{error}\nSee '{path} --help' for usage.")),
     })?;
     if values.help {
         context.out(&help::command(command, &path, context.is_kubectl()));
@@ -90,9 +89,8 @@ fn without_run(context: &Context, command: &Command, path: &str, words: &[String
     let Some(word) = words.first() else {
         let help = help::command(command, path, context.is_kubectl());
         if below {
-            // A group of commands alone does nothing: that is an error. kubectl shows the help of this one in a place
-            // of its own.
-            if command.name == "rollout" {
+            // A group of commands alone does nothing: that is an error.
+            if command.help_is_answer {
                 context.out(&help)
             } else {
                 context.err(&help)

@@ -55,6 +55,8 @@ pub const COMMAND: Command = Command {
             Flag::switch("show-secrets", "Show the values of Secrets"),
         ],
     ],
+    // 1 says that there are differences.
+    misused_code: 2,
     run: boxed!(run),
     ..Command::EMPTY
 };

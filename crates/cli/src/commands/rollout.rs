@@ -24,6 +24,7 @@ pub const COMMAND: Command = Command {
     usage: "rollout SUBCOMMAND",
     short: "Manage the rollout of a resource",
     long: "Manage the rollout of one or many resources.",
+    help_is_answer: true,
     subcommands: &[
         Command {
             name: "history",

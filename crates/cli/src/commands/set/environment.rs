@@ -4,7 +4,7 @@ use model::tree::TreeExt;
 use serde_json::{Value, json};
 
 use super::change::{self, Changer, change_all};
-use super::{CONTAINERS, check_local, containers};
+use super::{CONTAINERS, check_choice, containers};
 use crate::builder::{self, Choice};
 use crate::command::{Command, Invocation};
 use crate::commands::boxed;
@@ -42,7 +42,7 @@ pub const COMMAND: Command = Command {
 
 async fn run(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let values = &invocation.values;
-    check_local(invocation)?;
+    check_choice(invocation)?;
     let is_variable = |word: &&String| word.find('=').is_some_and(|at| at > 0) || word.ends_with('-');
     let arguments = invocation.arguments();
     let at = arguments.iter().position(|word| is_variable(&word)).unwrap_or(arguments.len());

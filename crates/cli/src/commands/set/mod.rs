@@ -136,6 +136,12 @@ fn check_local(invocation: &Invocation<'_>) -> Result<(), Failure> {
     if invocation.values.on("local") && invocation.dry_run()? == DryRun::Server {
         return Err(message("cannot specify --local and --dry-run=server - did you mean --dry-run=client?"));
     }
+    Ok(())
+}
+
+/// What those refuse that take objects by label.
+fn check_choice(invocation: &Invocation<'_>) -> Result<(), Failure> {
+    check_local(invocation)?;
     if invocation.values.on("all") && !invocation.values.text("selector").is_empty() {
         return Err(message("cannot set --all and --selector at the same time"));
     }
@@ -161,7 +167,7 @@ async fn image(invocation: &Invocation<'_>) -> Result<(), Failure> {
     let changer =
         Changer { failed: "failed to patch image update to pod template:", ..Changer::new(resources) };
     let found = change::find(invocation, &changer).await?;
-    check_local(invocation)?;
+    check_choice(invocation)?;
     let files = crate::manifest::Files::of(&invocation.values)?;
     let mut problems = Vec::new();
     if resources.is_empty() && files.is_empty() {
@@ -198,7 +204,7 @@ async fn resource_limits(invocation: &Invocation<'_>) -> Result<(), Failure> {
         ..Changer::new(invocation.arguments())
     };
     let found = change::find(invocation, &changer).await?;
-    check_local(invocation)?;
+    check_choice(invocation)?;
     let texts = [("limits", values.text("limits")), ("requests", values.text("requests"))];
     if texts.iter().all(|(_, text)| text.is_empty()) {
         return Err(message(
@@ -228,9 +234,7 @@ async fn resource_limits(invocation: &Invocation<'_>) -> Result<(), Failure> {
 }
 
 async fn service_account(invocation: &Invocation<'_>) -> Result<(), Failure> {
-    if invocation.values.on("local") && invocation.dry_run()? == DryRun::Server {
-        return Err(message("cannot specify --local and --dry-run=server - did you mean --dry-run=client?"));
-    }
+    check_local(invocation)?;
     let Some((account, resources)) = invocation.arguments().split_last() else {
         return Err(message("serviceaccount is required"));
     };

@@ -4,7 +4,7 @@ use model::tree::TreeExt;
 use serde_json::{Value, json};
 
 use super::change::{Changer, change_objects, find};
-use super::{ALL, LOCAL, check_local};
+use super::{ALL, LOCAL, check_choice};
 use crate::command::{Command, Invocation};
 use crate::commands::boxed;
 use crate::failure::{Failure, message};
@@ -108,7 +108,7 @@ async fn subject(invocation: &Invocation<'_>) -> Result<(), Failure> {
         ..Changer::new(invocation.arguments())
     };
     let found = find(invocation, &changer).await?;
-    check_local(invocation)?;
+    check_choice(invocation)?;
     let [users, groups, accounts] = ["user", "group", "serviceaccount"].map(|flag| {
         let mut texts = values.texts(flag);
         texts.sort();
