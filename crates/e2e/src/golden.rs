@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
 use serde::Deserialize;
+
+use crate::masks::{Mask, Table};
 
 /// The record.
 #[derive(Debug, Deserialize)]
@@ -58,7 +59,7 @@ pub fn words(line: &str) -> Vec<String> {
 }
 
 /// What differs from run to run: expression, what stands for it. In this order.
-const MASKS: [(&str, &str); 40] = [
+const MASKS: [Mask; 40] = [
     // The recorded server is a downstream build with one ConfigMap more in each Pod.
     (r"(?m)^ *ConfigMapName: +openshift-service-ca.crt\n *Optional: +false\n", ""),
     (
@@ -124,23 +125,18 @@ const MASKS: [(&str, &str); 40] = [
 const UNSTABLE: [&str; 4] = ["crash", "myweb", "liveness-exam", "redis"];
 
 /// What is left to compare of an answer's text.
-pub struct Masks(Vec<(Regex, &'static str)>);
+pub struct Masks(Table);
 
 impl Default for Masks {
     fn default() -> Self {
-        let compile = |(text, with): (&str, &'static str)| (Regex::new(text).expect("an expression"), with);
-        Self(MASKS.into_iter().map(compile).collect())
+        Self(Table::new(&MASKS))
     }
 }
 
 impl Masks {
     /// The text without what differs from run to run: masked, columns joined, events as a set.
     pub fn apply(&self, line: &str, text: &str) -> String {
-        let mut text = text.to_owned();
-        for (expression, with) in &self.0 {
-            text = expression.replace_all(&text, *with).into_owned();
-        }
-        let mut lines: Vec<String> = text.lines().map(columns).collect();
+        let mut lines: Vec<String> = self.0.apply(text).lines().map(columns).collect();
         if line.starts_with("describe") {
             lines = without_unstable(line, lines);
             lines = events_as_set(lines, |own| own == "Events:");

@@ -4,6 +4,7 @@
 pub mod chaos;
 pub mod golden;
 pub mod isolation;
+mod masks;
 pub mod parity;
 pub mod transcript;
 

@@ -3,9 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use regex::Regex;
-
 use crate::golden::words;
+use crate::masks::{Mask, Table};
 
 /// A line to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +39,7 @@ fn parse(text: &str) -> Vec<Line> {
 }
 
 /// What differs between two clusters: expression, what stands for it. In this order.
-const MASKS: [(&str, &str); 14] = [
+const MASKS: [Mask; 14] = [
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uid>"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ [+-]\d{4}", "<time>"),
@@ -64,12 +63,11 @@ const MASKS: [(&str, &str); 14] = [
 const VARYING: [&str; 4] = ["<age>", "<address>", "<time>", "<version>"];
 
 /// Masks for answers.
-pub struct Masks(Vec<(Regex, &'static str)>);
+pub struct Masks(Table);
 
 impl Default for Masks {
     fn default() -> Self {
-        let compile = |(text, with): (&str, &'static str)| (Regex::new(text).expect("an expression"), with);
-        Self(MASKS.into_iter().map(compile).collect())
+        Self(Table::new(&MASKS))
     }
 }
 
@@ -77,10 +75,7 @@ impl Masks {
     /// The text without what differs between two clusters, and help as its [`skeleton`]. Where an age or an address
     /// was, the widths of columns may differ with it; everywhere else they count.
     pub fn apply(&self, text: &str) -> String {
-        let mut masked = skeleton(text);
-        for (expression, with) in &self.0 {
-            masked = expression.replace_all(&masked, *with).into_owned();
-        }
+        let masked = self.0.apply(&skeleton(text));
         if !VARYING.iter().any(|word| masked.contains(word)) {
             return masked;
         }
