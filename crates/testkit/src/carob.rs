@@ -57,8 +57,7 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     let _held = cache::lock("binary")?;
     let stamp = cache::root()?.join("binary.run");
     if fs::read_to_string(&stamp).ok().as_ref() != Some(&run_id) || !path.exists() {
-        let cargo = variable("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
+        let mut build = cargo();
         build.args(["build", "--quiet", "--locked", "-p", "carob", "--target-dir"]).arg(cache::target()?);
         if folder.ends_with("release") {
             build.arg("--release");
@@ -67,6 +66,23 @@ pub fn binary() -> anyhow::Result<PathBuf> {
         fs::write(&stamp, &run_id)?;
     }
     Ok(path)
+}
+
+/// What cargo tells a test of the test's package. `xtask` leaves out the same.
+const OF_PACKAGE: [&str; 5] =
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_NAME", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
+
+/// Cargo with the environment of a shell: build scripts that watch what cargo says of a package would run again otherwise,
+/// and all that stands on theirs would be built again.
+fn cargo() -> Command {
+    let mut command = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".into()));
+    let of_package = |name: &str| OF_PACKAGE.iter().any(|own| name.starts_with(own));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(of_package) {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// The machine's address of IPv4: the source of packets to the world.
