@@ -15,6 +15,7 @@ mod log;
 mod node;
 mod node_connector;
 mod settings;
+mod spread;
 mod status;
 mod up;
 

@@ -21,6 +21,7 @@ use crate::control_plane::api_service_ips;
 use crate::instance::{self, Lock};
 use crate::late_network::LateNetwork;
 use crate::settings::Settings;
+use crate::spread;
 
 /// What is written where no KubeletConfiguration is. Never rewritten.
 const KUBELET_CONFIG: &str =
@@ -85,6 +86,14 @@ impl Node {
         let images = open_images(settings, &parts.clock)?;
         let network = LateNetwork::new();
         let runtime = open_runtime(settings, true, &parts.clock, &parts.entropy, &network, &images).await?;
+        spread::spread(&[
+            settings.instance.run_dir(),
+            settings.instance.run_dir().join("pods"),
+            settings.instance.data("images/containers"),
+            settings.instance.data("runtime/pods"),
+            directories.root.join("pods"),
+            directories.pod_logs.clone(),
+        ])?;
         let volumes = LocalVolumes::open(agent::volumes::Options {
             root: directories.root.clone(),
             memory_root: settings.instance.run_dir().join("memory"),
