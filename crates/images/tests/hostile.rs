@@ -191,7 +191,8 @@ fn step() -> impl Strategy<Value = (u8, String, String, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    // As many cases as the environment says: `make fuzz` asks for many.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_sequence_of_entries_leaves_the_layer(steps in prop::collection::vec(step(), 1..25)) {
