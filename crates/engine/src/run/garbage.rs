@@ -13,6 +13,7 @@ use model::tree::TreeExt;
 use model::{Reason, Status};
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::Context;
 use crate::discovery::{self, Served};
@@ -88,20 +89,17 @@ struct Collector {
     graph: Mutex<Graph>,
     queue: Queue<String>,
     served: Mutex<Vec<Served>>,
+    /// Watches of which the graph does not have everything yet.
+    unsynced: Mutex<Vec<Arc<Informer>>>,
+    /// Whether all that is served has been found out once.
+    discovered: watch::Sender<bool>,
     executor: Executor,
 }
 
 /// Collects. Never returns.
 pub async fn run(context: Context) {
-    let executor = Executor::new(context.client.clone());
-    let queue: Queue<String> = Queue::new("garbage");
-    let collector = Arc::new(Collector {
-        context,
-        graph: Mutex::default(),
-        queue: queue.clone(),
-        served: Mutex::default(),
-        executor,
-    });
+    let collector = Arc::new(Collector::new(context));
+    let queue = collector.queue.clone();
     let watching = tokio::spawn(collector.clone().watch_all());
     let work = collector.clone();
     queue
@@ -114,6 +112,31 @@ pub async fn run(context: Context) {
 }
 
 impl Collector {
+    fn new(context: Context) -> Self {
+        Self {
+            executor: Executor::new(context.client.clone()),
+            context,
+            graph: Mutex::default(),
+            queue: Queue::new("garbage"),
+            served: Mutex::default(),
+            unsynced: Mutex::default(),
+            discovered: watch::Sender::new(false),
+        }
+    }
+
+    /// Waits until the graph has all that is there. Half a graph lacks dependents: their owner would be let go too early, and
+    /// those that it was to leave behind would be deleted after it.
+    async fn synced(&self) {
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = self.discovered.subscribe().wait_for(|discovered| *discovered).await;
+        let waiting = {
+            let mut unsynced = self.unsynced.lock();
+            unsynced.retain(|own| !own.is_synced());
+            unsynced.clone()
+        };
+        futures::future::join_all(waiting.iter().map(|own| own.synced())).await;
+    }
+
     /// Watches every resource that can be watched, new ones too.
     async fn watch_all(self: Arc<Self>) {
         let mut watched: HashSet<(String, String)> = HashSet::new();
@@ -128,6 +151,7 @@ impl Collector {
                         }
                     }
                     *self.served.lock() = served;
+                    self.discovered.send_replace(true);
                 }
                 Err(status) => {
                     tracing::warn!(error = %status, "discovery failed, owners are not looked at meanwhile")
@@ -140,6 +164,7 @@ impl Collector {
     fn watch_one(self: Arc<Self>, resource: &Served) {
         let collection = Path::collection(&resource.group, &resource.version, &resource.plural, None);
         let informer = Informer::new(collection, ListOptions::default()).metadata_only();
+        self.unsynced.lock().push(informer.clone());
         let context = self.context.clone();
         let base = Target {
             group: resource.group.clone(),
@@ -182,6 +207,7 @@ impl Collector {
 
     /// Looks at one object, live, as a dependent and as an owner.
     async fn look(&self, uid: &str) -> Result<(), Status> {
+        self.synced().await;
         let Some(target) = self.graph.lock().objects.get(uid).cloned() else { return Ok(()) };
         let Some(object) = self.read(&target).await?.filter(|object| object.uid() == uid) else {
             return Ok(());
@@ -254,9 +280,51 @@ impl Collector {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use client::{Body, Client, Error, Transport, Upgraded};
+    use http::{Request, Response};
     use serde_json::json;
+    use stdx::clock::Clock;
+    use stdx::entropy::Entropy;
 
     use super::*;
+
+    /// A server that does not answer.
+    struct Silent;
+
+    #[async_trait]
+    impl Transport for Silent {
+        async fn send(&self, _: Request<Bytes>) -> Result<Response<Body>, Error> {
+            std::future::pending().await
+        }
+
+        async fn upgrade(&self, _: Request<Bytes>) -> Result<Result<Upgraded, Response<Body>>, Error> {
+            std::future::pending().await
+        }
+
+        fn server(&self) -> String {
+            "silent".into()
+        }
+    }
+
+    /// After a start, one watch may be ahead of another: an owner is known then, and its dependents are not.
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_decided_on_half_a_graph() {
+        let client = Client::new(Arc::new(Silent));
+        let (clock, entropy) = (Clock::system(), Entropy::seeded(1));
+        let collector = Collector::new(Context { reader: client.clone(), client, clock, entropy });
+        let looks = async || {
+            let look = collector.look("of nothing known");
+            tokio::time::timeout(Duration::from_secs(3600), look).await.is_ok()
+        };
+        assert!(!looks().await, "it is not even known what there is");
+        collector.discovered.send_replace(true);
+        assert!(looks().await);
+        let pods = Informer::new(Path::collection("", "v1", "pods", None), ListOptions::default());
+        collector.unsynced.lock().push(pods);
+        assert!(!looks().await, "pods are not listed yet");
+    }
 
     /// Otherwise an owner that waits for its dependents would wait for ever: nothing else tells of it.
     #[test]
