@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cri::runtime::Event;
+use cri::sandbox::PodSandboxStatus;
 use parking_lot::{Mutex, RwLock};
 use podlogic::dns::NodeDns;
 use podlogic::labels;
@@ -50,10 +51,10 @@ impl Agent {
         tasks.spawn(node::lease::run(Arc::clone(&shared)));
         let runtime_events = shared.runtime().events();
         tasks.spawn(spread_runtime_events(Arc::clone(&shared), runtime_events));
-        let mut adopted: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut adopted: BTreeMap<String, Vec<PodSandboxStatus>> = BTreeMap::new();
         for sandbox in shared.runtime().list_pod_sandboxes(None).await? {
             if let Some(uid) = sandbox.labels.get(labels::POD_UID) {
-                adopted.entry(uid.clone()).or_default().push(sandbox.id);
+                adopted.entry(uid.clone()).or_default().push(sandbox);
             }
         }
         let adopted = Arc::new(Mutex::new(adopted));

@@ -8,6 +8,7 @@ pub mod orphans;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cri::sandbox::PodSandboxStatus;
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 use podlogic::pod;
@@ -16,7 +17,7 @@ use crate::shared::{Inbox, Mailbox, Shared};
 use crate::worker;
 
 /// Sandboxes found when the agent started, by Pod UID.
-pub type Adopted = Arc<Mutex<BTreeMap<String, Vec<String>>>>;
+pub type Adopted = Arc<Mutex<BTreeMap<String, Vec<PodSandboxStatus>>>>;
 
 /// Hands a Pod to its worker, starting one for a new Pod.
 pub fn deliver(shared: &Arc<Shared>, pod: Pod, adopted: &Adopted) {
@@ -34,7 +35,8 @@ pub fn deliver(shared: &Arc<Shared>, pod: Pod, adopted: &Adopted) {
     let mailbox = Arc::new(Mailbox { uid: uid.clone(), inbox: Mutex::new(inbox), ..Mailbox::default() });
     pods.insert(uid.clone(), Arc::clone(&mailbox));
     drop(pods);
-    let sandbox_ids = adopted.lock().remove(&uid).unwrap_or_default();
+    let found = adopted.lock().remove(&uid).unwrap_or_default();
+    let sandbox_ids = found.into_iter().map(|own| own.id).collect();
     let stop = shared.stop.clone();
     tokio::spawn(stop.run_until_cancelled_owned(worker::run(Arc::clone(shared), mailbox, sandbox_ids)));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use cri::sandbox::{PodSandboxMetadata, PodSandboxStatus};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -13,18 +14,20 @@ use crate::source::{Adopted, deliver, remove};
 
 /// Ends sandboxes of Pods that nobody knows any more, and removes what lies about. Called once all sources were read.
 pub async fn collect(shared: &Arc<Shared>, adopted: &Adopted) {
-    let left: Vec<String> = adopted.lock().keys().cloned().collect();
-    for uid in left {
-        let Some(id) = adopted.lock().get(&uid).and_then(|ids| ids.first().cloned()) else { continue };
-        let Ok(sandbox) = shared.runtime().pod_sandbox_status(&id).await else {
-            adopted.lock().remove(&uid);
-            continue;
+    // By what the runtime said at the start: it may not answer now, and nobody else would ever ask again.
+    let left: Vec<(String, PodSandboxMetadata)> = {
+        let adopted = adopted.lock();
+        let first = |(uid, all): (&String, &Vec<PodSandboxStatus>)| {
+            all.first().map(|own| (uid.clone(), own.metadata.clone()))
         };
+        adopted.iter().filter_map(first).collect()
+    };
+    for (uid, metadata) in left {
         // A Pod with nothing but its identity: enough to end what it left.
         let pod = Pod {
             metadata: ObjectMeta {
-                name: Some(sandbox.metadata.name),
-                namespace: Some(sandbox.metadata.namespace),
+                name: Some(metadata.name),
+                namespace: Some(metadata.namespace),
                 uid: Some(uid.clone()),
                 ..ObjectMeta::default()
             },

@@ -63,6 +63,8 @@ struct State {
     sandbox_errors: VecDeque<String>,
     exec: Option<Exec>,
     observer: Option<Observer>,
+    /// Questions for a sandbox's status that fail from now on.
+    status_failures: usize,
     next_id: u64,
 }
 
@@ -89,9 +91,21 @@ impl FakeRuntime {
         self.state.lock().fates.entry(name.into()).or_default().extend(fates);
     }
 
+    /// Nothing that was scripted happens any more: containers that start from now on run.
+    pub fn forget_scripts(&self) {
+        let mut state = self.state.lock();
+        state.fates.clear();
+        state.sandbox_errors.clear();
+    }
+
     /// The next sandbox cannot be made.
     pub fn fail_sandbox(&self, message: &str) {
         self.state.lock().sandbox_errors.push_back(message.into());
+    }
+
+    /// So many questions for a sandbox's status fail from now on.
+    pub fn fail_status(&self, count: usize) {
+        self.state.lock().status_failures = count;
     }
 
     /// Answers every `exec_sync`.
@@ -247,7 +261,11 @@ impl RuntimeService for FakeRuntime {
     }
 
     async fn pod_sandbox_status(&self, sandbox_id: &str) -> Result<PodSandboxStatus> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        if let Some(left) = state.status_failures.checked_sub(1) {
+            state.status_failures = left;
+            return Err(Error::unknown("the runtime is busy"));
+        }
         let own = state.sandboxes.get(sandbox_id).cloned();
         own.ok_or_else(|| Error::not_found(format!("sandbox {sandbox_id:?} not found")))
     }

@@ -221,3 +221,18 @@ async fn no_link_to_a_log_outlives_its_container() {
     harness.until("p", 20 * SECOND, Value::is_null).await;
     assert_eq!(links(), 0);
 }
+
+/// Otherwise its containers would run on until the agent is started once more.
+#[tokio::test(start_paused = true)]
+async fn what_a_pod_left_ends_although_the_runtime_is_busy_at_the_start() {
+    let (mut harness, _folder) = harness().await;
+    harness.create("p", json!({"containers": [{"name": "c", "image": "a"}]}));
+    harness.until("p", SECOND, |pod| pod["status"]["phase"] == "Running").await;
+    harness.agent = None;
+    harness.api.remove(&Harness::path("p"));
+    harness.runtime.fail_status(2);
+    harness.start().await;
+    harness.pass(20 * SECOND).await;
+    let left = harness.runtime.containers();
+    assert!(left.is_empty(), "{left:?}");
+}
