@@ -2,21 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent::testing::FakeRuntime;
 use cri::runtime::ContainerState;
-use k8s_openapi::api::core::v1::Pod;
 use model::quantity::Quantity;
 use model::tree::TreeExt;
 use parking_lot::Mutex;
 use podlogic::labels;
 use serde_json::Value;
 use store::{Event, EventKind, Sink};
+use tokio::time::Instant;
 
 use crate::trace::Trace;
 
 const PODS: &str = "/registry/pods/";
 const NODES: &str = "/registry/nodes/";
+/// The collector may not know what is younger: its watch was lost, and it asks again after half of this at the latest.
+const KNOWN_AFTER: Duration = Duration::from_secs(60);
 
 /// CPU in thousandths, memory in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,14 +29,24 @@ pub struct Amount {
 }
 
 impl Amount {
-    fn plus(self, other: Self) -> Self {
+    /// Both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self {
             cpu_milli: self.cpu_milli + other.cpu_milli,
             memory_bytes: self.memory_bytes + other.memory_bytes,
         }
     }
 
-    fn fits(self, room: Self) -> bool {
+    fn most(self, other: Self) -> Self {
+        Self {
+            cpu_milli: self.cpu_milli.max(other.cpu_milli),
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+        }
+    }
+
+    /// Whether it fits into that.
+    pub fn fits(self, room: Self) -> bool {
         self.cpu_milli <= room.cpu_milli && self.memory_bytes <= room.memory_bytes
     }
 }
@@ -49,6 +62,8 @@ struct State {
     rooms: BTreeMap<String, Amount>,
     /// UIDs of everything that exists.
     live: BTreeMap<String, Arc<Value>>,
+    /// Since when an object (UID) refers to an owner (UID).
+    references: BTreeMap<(String, String), Instant>,
     revision: u64,
     counts: Counts,
 }
@@ -81,6 +96,7 @@ impl std::ops::AddAssign for Counts {
 /// Follows the store.
 pub struct Audit {
     trace: Arc<Trace>,
+    rivals: bool,
     state: Mutex<State>,
     runtimes: Mutex<Vec<(String, FakeRuntime)>>,
 }
@@ -89,21 +105,44 @@ fn tree(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or_default()
 }
 
-fn requests(pod: &Value) -> Amount {
-    let Ok(pod) = serde_json::from_value::<Pod>(pod.clone()) else { return Amount::default() };
-    let requests = podlogic::limits::pod_requests(&pod);
+/// CPU and memory in a map of quantities.
+pub fn amount(of: Option<&Value>) -> Amount {
+    let quantity = |name: &str| Quantity::parse(of?.text(&[name])).ok();
     Amount {
-        cpu_milli: podlogic::limits::quantity(Some(&requests), "cpu").milli_value(),
-        memory_bytes: podlogic::limits::quantity(Some(&requests), "memory").value(),
+        cpu_milli: quantity("cpu").map_or(0, |own| own.milli_value()),
+        memory_bytes: quantity("memory").map_or(0, |own| own.value()),
     }
 }
 
-fn is_final(pod: &Value) -> bool {
+/// What a Pod asks for: its containers together with its sidecars, or what is needed before they run. Reckoned here once
+/// more, on purpose: what scheduler and agent reckon is under test.
+pub fn requests(pod: &Value) -> Amount {
+    let own = |container: &Value| amount(container.at(&["resources", "requests"]));
+    let (mut sidecars, mut before) = (Amount::default(), Amount::default());
+    for container in pod.items(&["spec", "initContainers"]) {
+        let with = sidecars.plus(own(container));
+        before = before.most(with);
+        if container["restartPolicy"] == "Always" {
+            sidecars = with;
+        }
+    }
+    let containers = pod.items(&["spec", "containers"]).iter();
+    containers.fold(sidecars, |sum, container| sum.plus(own(container))).most(before)
+}
+
+/// Whether a Pod has ended.
+pub fn is_final(pod: &Value) -> bool {
     matches!(pod.text(&["status", "phase"]), "Succeeded" | "Failed")
 }
 
-fn node_of(pod: &Value) -> &str {
+/// A Pod's node; empty as long as it has none.
+pub fn node_of(pod: &Value) -> &str {
     pod.text(&["spec", "nodeName"])
+}
+
+/// Whether an object is being deleted.
+pub fn is_deleted(object: &Value) -> bool {
+    object.at(&["metadata", "deletionTimestamp"]).is_some()
 }
 
 fn describe(key: &str, object: &Value) -> String {
@@ -111,9 +150,10 @@ fn describe(key: &str, object: &Value) -> String {
 }
 
 impl Audit {
-    /// Nothing seen yet.
-    pub fn new(trace: Arc<Trace>) -> Arc<Self> {
-        Arc::new(Self { trace, state: Mutex::default(), runtimes: Mutex::default() })
+    /// Nothing seen yet. `rivals`: there are schedulers that do not know what they have bound; no node runs more than it has
+    /// all the same.
+    pub fn new(trace: Arc<Trace>, rivals: bool) -> Arc<Self> {
+        Arc::new(Self { trace, rivals, state: Mutex::default(), runtimes: Mutex::default() })
     }
 
     /// Notes that something is so that must not be.
@@ -148,7 +188,7 @@ impl Audit {
         let Some(object) = self.live(uid) else { return };
         self.state.lock().counts.collected += 1;
         let waits = |owner: &Value| {
-            owner.at(&["metadata", "deletionTimestamp"]).is_some()
+            is_deleted(owner)
                 && owner.items(&["metadata", "finalizers"]).iter().any(|own| own == "foregroundDeletion")
         };
         for reference in object.items(&["metadata", "ownerReferences"]) {
@@ -160,6 +200,33 @@ impl Audit {
                 self.violation(text);
             }
         }
+    }
+
+    /// The collector lets an owner go with this patch: what is wrong about that, if it succeeds. Nothing may be left that
+    /// holds an owner in foreground deletion, and nothing that refers to one whose dependents are to stay.
+    pub fn check_release(&self, patch: &Value) -> Option<String> {
+        let owner = self.live(patch.text(&["metadata", "uid"]))?;
+        patch.at(&["metadata", "finalizers"])?;
+        let drops = |name: &str| {
+            let has =
+                |object: &Value| object.items(&["metadata", "finalizers"]).iter().any(|own| own == name);
+            has(&owner) && !has(patch)
+        };
+        let (foreground, orphan) = (drops("foregroundDeletion"), drops("orphan"));
+        let state = self.state.lock();
+        let known = state.references.iter().filter(|(_, since)| since.elapsed() > KNOWN_AFTER);
+        for ((dependent, _), _) in known.filter(|((_, uid), _)| uid == owner.uid()) {
+            let Some(dependent) = state.live.get(dependent) else { continue };
+            let references = dependent.items(&["metadata", "ownerReferences"]).iter();
+            let mut own = references.filter(|own| own["uid"] == owner.uid());
+            let holds = own.any(|own| orphan || foreground && own["blockOwnerDeletion"] == true);
+            if holds {
+                let (name, kind) = (owner.name(), dependent.kind());
+                let why = if orphan { "still refers to it" } else { "holds it" };
+                return Some(format!("{name} is let go, but {kind} {} {why}", dependent.name()));
+            }
+        }
+        None
     }
 
     /// From now on what runs on this node is looked at whenever a container starts there.
@@ -202,7 +269,7 @@ impl Audit {
         found.into_iter().for_each(|text| self.violation(text));
     }
 
-    fn check_pod(state: &State, key: &str, before: Option<&Value>, pod: &Value) -> Vec<String> {
+    fn check_pod(&self, state: &State, key: &str, before: Option<&Value>, pod: &Value) -> Vec<String> {
         let mut found = Vec::new();
         let name = describe(key, pod);
         if let Some(before) = before {
@@ -212,9 +279,7 @@ impl Audit {
             if !node_of(before).is_empty() && node_of(before) != node_of(pod) {
                 found.push(format!("{name} was bound to {} and then to {}", node_of(before), node_of(pod)));
             }
-            if before.at(&["metadata", "deletionTimestamp"]).is_some()
-                && pod.at(&["metadata", "deletionTimestamp"]).is_none()
-            {
+            if is_deleted(before) && !is_deleted(pod) {
                 found.push(format!("{name} was being deleted and is no more"));
             }
             if is_final(before) && before.text(&["status", "phase"]) != pod.text(&["status", "phase"]) {
@@ -225,11 +290,14 @@ impl Audit {
         if node.is_empty() || before.is_some_and(|before| node_of(before) == node) {
             return found;
         }
+        if before.is_some_and(is_deleted) {
+            found.push(format!("{name} is bound to {node} while it is being deleted"));
+        }
         let others = state.pods.iter().filter(|(own, _)| *own != key).map(|(_, pod)| pod);
         let others = others.filter(|own| node_of(own) == node && !is_final(own));
         let used = others.fold(requests(pod), |sum, own| sum.plus(requests(own)));
         match state.rooms.get(node) {
-            Some(room) if !used.fits(*room) => {
+            Some(room) if !self.rivals && !used.fits(*room) => {
                 found.push(format!("{name} is bound to {node}: {used:?} of {room:?}"));
             }
             Some(_) => {}
@@ -253,30 +321,25 @@ impl Audit {
                 if let Some(before) = &before
                     && before.uid() != object.uid()
                 {
-                    state.live.remove(before.uid());
+                    state.forget(before.uid());
                 }
-                state.live.insert(object.uid().to_owned(), object.clone());
+                state.keep(&object);
                 if key.starts_with(PODS) {
-                    found.extend(Self::check_pod(&state, key, before.as_ref(), &object));
+                    found.extend(self.check_pod(&state, key, before.as_ref(), &object));
                     state.requests.insert(object.uid().to_owned(), requests(&object));
                     let first = |so: &dyn Fn(&Value) -> bool| so(&object) && !before.as_ref().is_some_and(so);
                     state.counts.bound += u64::from(first(&|pod| !node_of(pod).is_empty()));
                     state.counts.ran += u64::from(first(&|pod| pod.text(&["status", "phase"]) == "Running"));
                     state.pods.insert(key.to_owned(), object);
                 } else if key.starts_with(NODES) {
-                    let amount =
-                        |name: &str| Quantity::parse(object.text(&["status", "allocatable", name])).ok();
-                    let room = Amount {
-                        cpu_milli: amount("cpu").map_or(0, |own| own.milli_value()),
-                        memory_bytes: amount("memory").map_or(0, |own| own.value()),
-                    };
+                    let room = amount(object.at(&["status", "allocatable"]));
                     state.rooms.insert(object.name().to_owned(), room);
                 }
                 "put"
             }
             EventKind::Delete { .. } => {
                 if let Some(before) = &before {
-                    state.live.remove(before.uid());
+                    state.forget(before.uid());
                     let held = before.items(&["metadata", "finalizers"]).len();
                     // The last one goes together with the object.
                     if held > 1 {
@@ -291,6 +354,29 @@ impl Audit {
         drop(state);
         self.trace.add(&format!("store {kind} {} {key}", event.revision));
         found.into_iter().for_each(|text| self.violation(text));
+    }
+}
+
+impl State {
+    fn keep(&mut self, object: &Arc<Value>) {
+        let uid = object.uid();
+        let now = Instant::now();
+        let references = object.items(&["metadata", "ownerReferences"]);
+        let owners: BTreeMap<&str, Instant> = references
+            .iter()
+            .map(|own| {
+                let owner = own.text(&["uid"]);
+                (owner, self.references.get(&(uid.into(), owner.into())).copied().unwrap_or(now))
+            })
+            .collect();
+        self.references.retain(|(dependent, _), _| dependent != uid);
+        self.references.extend(owners.into_iter().map(|(owner, since)| ((uid.into(), owner.into()), since)));
+        self.live.insert(uid.to_owned(), object.clone());
+    }
+
+    fn forget(&mut self, uid: &str) {
+        self.live.remove(uid);
+        self.references.retain(|(dependent, _), _| dependent != uid);
     }
 }
 

@@ -29,6 +29,7 @@ use crate::faults::{Faults, FaultyStore};
 use crate::link::{Link, Net};
 use crate::nodes::Node;
 use crate::panics;
+use crate::settled;
 use crate::trace::Trace;
 use crate::workload;
 
@@ -42,6 +43,11 @@ const ENDS_WITHIN: Duration = Duration::from_secs(40 * 60);
 /// Everything that is restarted by itself, besides nodes and the API server.
 pub const COMPONENTS: [&str; 7] =
     ["scheduler", "service-accounts", "namespaces", "node-addresses", "node-life", "pod-garbage", "garbage"];
+
+/// Another scheduler beside the first, in runs with rivals.
+pub const RIVAL: &str = "second-scheduler";
+/// One run in so many has rivals.
+const RIVALS_ONE_IN: u64 = 4;
 
 /// What a run was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,8 +104,8 @@ pub struct Cluster {
     components: BTreeMap<&'static str, Component>,
     copy: Arc<Informer>,
     folder: PathBuf,
-    // Followed by the store as long as it lives.
-    audit: Arc<Audit>,
+    /// What must not be. Followed by the store as long as it lives.
+    pub audit: Arc<Audit>,
 }
 
 async fn open_server(store: &Arc<dyn Store>, clock: &Clock, entropy: &Entropy) -> Arc<Server> {
@@ -119,9 +125,10 @@ impl Cluster {
         let begun = tokio::time::Instant::now();
         let start: Timestamp = START.parse().expect("a time");
         let clock = Clock::derived(move || start + begun.elapsed());
-        let faults = Faults::new(Entropy::seeded(entropy.next_u64()));
+        let rivals = entropy.below(RIVALS_ONE_IN) == 0;
+        let faults = Faults::new(Entropy::seeded(entropy.next_u64()), rivals);
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
-        let audit = Audit::new(trace.clone());
+        let audit = Audit::new(trace.clone(), rivals);
         let sink: Arc<dyn store::Sink> = audit.clone();
         store.attach("/registry/", Arc::downgrade(&sink));
         let store: Arc<dyn Store> = Arc::new(FaultyStore::new(store, faults.clone()));
@@ -158,6 +165,9 @@ impl Cluster {
         for name in COMPONENTS {
             self.restart(name);
         }
+        if self.net.faults.rivals() {
+            self.restart(RIVAL);
+        }
         for number in 1..=NODES {
             self.join(number).await;
         }
@@ -193,7 +203,7 @@ impl Cluster {
         };
         let cluster: Vec<Cidr> = Cidr::parse("10.42.0.0/16").into_iter().collect();
         let running: Pin<Box<dyn Future<Output = ()> + Send>> = match name {
-            "scheduler" => {
+            "scheduler" | RIVAL => {
                 let client = link.as_user(UserInfo::authenticated("system:kube-scheduler", &[])).client();
                 Box::pin(engine::run::scheduling::run(client, context.clock, context.entropy))
             }
@@ -249,6 +259,9 @@ impl Cluster {
     /// Nothing goes wrong any more: everything settles, copies are as the original, and what is deleted goes.
     async fn finish(&mut self) -> Result<(), String> {
         self.net.faults.set(crate::faults::Chances::default());
+        for node in &self.nodes {
+            node.runtime.forget_scripts();
+        }
         for index in 0..self.nodes.len() {
             self.net.cut(&self.nodes[index].name.clone(), false);
             if !self.nodes[index].is_up() {
@@ -259,7 +272,8 @@ impl Cluster {
         for _ in 0..40 {
             self.pass(Duration::from_secs(10)).await?;
         }
-        self.check_settled().await?;
+        settled::check(self).await?;
+        self.compare_copy().await?;
         workload::delete_everything(self).await;
         let begun = tokio::time::Instant::now();
         loop {
@@ -276,19 +290,8 @@ impl Cluster {
         self.pass(Duration::from_secs(120)).await?;
         for node in &self.nodes {
             if let Some(own) = node.runtime.containers().first() {
-                return Err(format!("container {} is left on {}", own.metadata.name, node.name));
-            }
-        }
-        self.compare_copy().await
-    }
-
-    /// Whatever is not placed has been looked at, and the copy is as the original.
-    async fn check_settled(&self) -> Result<(), String> {
-        for pod in self.audit.pods() {
-            let looked_at =
-                pod.items(&["status", "conditions"]).iter().any(|own| own["type"] == "PodScheduled");
-            if !looked_at && pod.at(&["metadata", "deletionTimestamp"]).is_none() {
-                return Err(format!("pod {} was never looked at by the scheduler", pod.name()));
+                let (name, state, labels) = (&own.metadata.name, own.state, &own.labels);
+                return Err(format!("container {name} ({state:?}, {labels:?}) is left on {}", node.name));
             }
         }
         self.compare_copy().await

@@ -16,6 +16,8 @@ pub struct Chances {
     pub unanswered: u64,
     /// A watch ends at an event.
     pub watch_ends: u64,
+    /// A call to a node's runtime fails, or its answer is lost.
+    pub runtime_fails: u64,
     /// A write to the store fails.
     pub write_fails: u64,
     /// Longest delay of a request, of its answer, and of an event, in milliseconds.
@@ -25,13 +27,20 @@ pub struct Chances {
 /// Chances that change while a run goes on, and the dice.
 pub struct Faults {
     chances: Mutex<Chances>,
+    rivals: bool,
     random: Entropy,
 }
 
 impl Faults {
-    /// Nothing goes wrong yet.
-    pub fn new(random: Entropy) -> Arc<Self> {
-        Arc::new(Self { chances: Mutex::default(), random })
+    /// Nothing goes wrong yet. `rivals`: the run has schedulers that do not know what they have bound.
+    pub fn new(random: Entropy, rivals: bool) -> Arc<Self> {
+        Arc::new(Self { chances: Mutex::default(), rivals, random })
+    }
+
+    /// Whether two schedulers work at once, and the answers to bindings may be lost. A place may then be given away twice, in
+    /// upstream as well: the nodes are the last to refuse. Without them, it must never be.
+    pub fn rivals(&self) -> bool {
+        self.rivals
     }
 
     /// Sets the chances.
@@ -72,16 +81,16 @@ fn failed() -> Error {
     Error::Io { path: "disk".into(), message: "input/output error".into() }
 }
 
-/// Whether a write may be done without being acknowledged. Not a binding: whoever bound does not know then that the place
-/// is taken, and may give it away twice until the news come, which upstream's scheduler does as well.
-fn may_go_unanswered(transaction: &Transaction) -> bool {
+/// Whether a write binds a Pod. Only in a run with rivals is it done without being acknowledged: whoever bound does not know
+/// then that the place is taken, and may give it away twice until the news come, which upstream's scheduler does as well.
+fn binds(transaction: &Transaction) -> bool {
     let binds = |operation: &Operation| match operation {
         Operation::Put { key, value, .. } => {
             key.starts_with("/registry/pods/") && value.windows(10).any(|part| part == b"\"nodeName\"")
         }
         Operation::Delete { .. } => false,
     };
-    !transaction.operations.iter().any(binds)
+    transaction.operations.iter().any(binds)
 }
 
 #[async_trait]
@@ -108,7 +117,7 @@ impl Store for FaultyStore {
         if self.faults.happens(|chances| chances.write_fails) {
             return Err(failed());
         }
-        let ambiguous = may_go_unanswered(&transaction);
+        let ambiguous = self.faults.rivals() || !binds(&transaction);
         let outcome = self.inner.transact(transaction).await?;
         if ambiguous && self.faults.happens(|chances| chances.write_fails) {
             return Err(failed());

@@ -123,14 +123,16 @@ impl Link {
         }
     }
 
-    async fn delay(&self) {
+    /// Waits for a random while, and for ever if the component is dead.
+    pub async fn delay(&self) {
         if !self.perfect {
             self.net.faults.delay().await;
         }
         self.live().await;
     }
 
-    fn happens(&self, chance: impl Fn(&crate::faults::Chances) -> u64) -> bool {
+    /// Throws the dice for one kind of fault.
+    pub fn happens(&self, chance: impl Fn(&crate::faults::Chances) -> u64) -> bool {
         !self.perfect && self.net.faults.happens(chance)
     }
 
@@ -227,8 +229,15 @@ fn refused() -> Error {
 #[async_trait]
 impl Transport for Link {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, Error> {
-        self.delay().await;
         let net = &self.net;
+        let rivals = net.faults.rivals();
+        let binds = request.uri().path().ends_with("/binding");
+        if rivals && binds && !self.perfect {
+            // What is on its way arrives, even if who sent it is no more.
+            net.faults.delay().await;
+        } else {
+            self.delay().await;
+        }
         if net.is_cut(&self.who) || self.happens(|chances| chances.refused) {
             // Nobody asks again at once, for ever.
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -237,18 +246,25 @@ impl Transport for Link {
         }
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let query = uri.query().unwrap_or_default().to_owned();
-        if method == Method::DELETE && &*self.who == "garbage" {
+        let mut too_early = None;
+        if &*self.who == "garbage" && matches!(method, Method::DELETE | Method::PATCH) {
             let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
-            net.audit.check_garbage(body.text(&["preconditions", "uid"]));
+            if method == Method::DELETE {
+                net.audit.check_garbage(body.text(&["preconditions", "uid"]));
+            } else {
+                too_early = net.audit.check_release(&body);
+            }
         }
-        let binds = uri.path().ends_with("/binding");
         let server = net.server.read().clone();
         let response = InProcess::new(server, self.user.clone()).send(request).await?;
         net.trace.add(&format!("{} {method} {uri} {}", self.who, response.status().as_u16()));
+        if let Some(text) = too_early.filter(|_| response.status().is_success()) {
+            net.audit.violation(text);
+        }
         if query.contains("watch=true") {
             return Ok(self.watch(response, &query));
         }
-        if !binds && self.happens(|chances| chances.unanswered) {
+        if (rivals || !binds) && self.happens(|chances| chances.unanswered) {
             return Err(Error::Broken("EOF".into()));
         }
         self.delay().await;

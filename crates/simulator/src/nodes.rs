@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use agent::agent::StartError;
 use agent::config::KubeletConfig;
 use agent::machine::Machine;
 use agent::testing::harness::NoVolumes;
@@ -17,10 +18,14 @@ use stdx::entropy::Entropy;
 
 use crate::audit::Audit;
 use crate::link::{Link, Net};
+use crate::shaky::ShakyRuntime;
 
 /// What each node has to give, whatever this machine has.
 const CPU_MILLI: i64 = 1000;
 const MEMORY_BYTES: i64 = 512 << 20;
+
+/// How often an agent is started that ends at once.
+const STARTS_MAX: usize = 30;
 
 /// A node.
 pub struct Node {
@@ -61,11 +66,26 @@ impl Node {
         self.runtime.kill_sandboxes();
     }
 
-    /// Starts the agent (again).
+    /// Starts the agent (again), as often as it takes: its runtime may fail.
     ///
     /// # Panics
-    /// When it does not start: its runtime is in memory and answers.
+    /// When it does not start whatever is done.
     pub async fn start(&mut self, net: &Arc<Net>, folder: &Path, clock: &Clock, entropy: &Entropy) {
+        for _ in 1..STARTS_MAX {
+            if self.try_start(net, folder, clock, entropy).await.is_ok() {
+                return;
+            }
+        }
+        self.try_start(net, folder, clock, entropy).await.expect("the agent starts");
+    }
+
+    async fn try_start(
+        &mut self,
+        net: &Arc<Net>,
+        folder: &Path,
+        clock: &Clock,
+        entropy: &Entropy,
+    ) -> Result<(), StartError> {
         self.stop();
         let user = UserInfo::authenticated(format!("system:node:{}", self.name), &["system:nodes"]);
         let link = Link::new(net, &self.name, user);
@@ -74,7 +94,7 @@ impl Node {
             node_name: self.name.clone(),
             node_ips: vec![IpAddr::from([192, 0, 2, self.number])],
             client: Some(link.client()),
-            runtime: Arc::new(self.runtime.clone()),
+            runtime: Arc::new(ShakyRuntime::new(self.runtime.clone(), link.clone())),
             images: Arc::new(self.images.clone()),
             volumes: Arc::new(NoVolumes::default()),
             directories: Directories {
@@ -91,7 +111,8 @@ impl Node {
             entropy: Entropy::seeded(entropy.next_u64()),
         };
         self.link = Some(link);
-        self.agent = Some(Agent::start(options).await.expect("the agent starts"));
+        self.agent = Some(Agent::start(options).await?);
+        Ok(())
     }
 }
 

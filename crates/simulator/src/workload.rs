@@ -6,7 +6,8 @@ use model::tree::TreeExt;
 use serde_json::{Value, json};
 use stdx::entropy::Entropy;
 
-use crate::cluster::{COMPONENTS, Cluster};
+use crate::audit::{is_deleted, node_of};
+use crate::cluster::{COMPONENTS, Cluster, RIVAL};
 use crate::faults::Chances;
 
 /// Namespaces, the one that stays more often.
@@ -49,8 +50,9 @@ const STEPS: &[Weighted] = &[
     (6, "patch pod"),
     (6, "release"),
     (4, "evict pod"),
-    (8, "create owner"),
-    (5, "delete owner"),
+    (4, "bind again"),
+    (10, "create owner"),
+    (6, "delete owner"),
     (5, "create namespace"),
     (2, "delete namespace"),
     (8, "end container"),
@@ -83,7 +85,7 @@ pub async fn step(cluster: &mut Cluster) -> u64 {
     }
     cluster.net.trace.add(&format!("STEP {name}"));
     match name {
-        "create pod" | "delete pod" | "patch pod" | "release" | "evict pod" => {
+        "create pod" | "delete pod" | "patch pod" | "release" | "evict pod" | "bind again" => {
             pods(cluster, &random, name).await;
         }
         "create owner" | "delete owner" | "create namespace" | "delete namespace" => {
@@ -140,7 +142,30 @@ async fn pods(cluster: &Cluster, random: &Entropy, step: &str) {
                 "metadata": {"name": pod.name(), "namespace": pod.namespace()}});
             cluster.ask(Method::POST, &format!("{path}/eviction"), Some(&eviction)).await;
         }
+        "bind again" => bind_again(cluster, random, &path, pod).await,
         _ => release(cluster, &path, pod).await,
+    }
+}
+
+/// A binding that comes too late, from somebody whose copy of the Pod is old: to another node than the Pod has, or for a Pod
+/// that is being deleted or that was another when it was looked at.
+async fn bind_again(cluster: &Cluster, random: &Entropy, path: &str, pod: &Value) {
+    let old = one_in(random, 3);
+    if !old && node_of(pod).is_empty() && !is_deleted(pod) {
+        return;
+    }
+    let uid = if old { random.uuid() } else { pod.uid().to_owned() };
+    let others: Vec<&str> =
+        cluster.nodes.iter().map(|own| own.name.as_str()).filter(|own| *own != node_of(pod)).collect();
+    let binding = json!({"apiVersion": "v1", "kind": "Binding",
+        "metadata": {"name": pod.name(), "namespace": pod.namespace(), "uid": uid},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": pick(random, &others)}});
+    if cluster.ask(Method::POST, &format!("{path}/binding"), Some(&binding)).await.is_some() {
+        cluster.audit.violation(format!(
+            "{binding} was accepted for {} on {}",
+            pod["metadata"],
+            node_of(pod)
+        ));
     }
 }
 
@@ -170,7 +195,12 @@ async fn pod(cluster: &Cluster, random: &Entropy, namespace: &str) -> Value {
         },
     });
     if one_in(random, 4) {
-        pod.set(&["spec", "initContainers"], json!([{"name": "first", "image": "image"}]));
+        let first = json!({"name": "first", "image": "image", "imagePullPolicy": "IfNotPresent",
+            "resources": {"requests": {"cpu": pick(random, &["10m", "100m", "500m"])}}});
+        let side = json!({"name": "side", "image": "image", "imagePullPolicy": "IfNotPresent", "restartPolicy": "Always",
+            "resources": {"requests": {"cpu": pick(random, &["10m", "200m"]), "memory": "50Mi"}}});
+        let all = [json!([first]), json!([side]), json!([side, first]), json!([first, side])];
+        pod.set(&["spec", "initContainers"], pick(random, &all).clone());
     }
     if one_in(random, 4) {
         pod.set(&["spec", "priorityClassName"], *pick(random, &["high", "low"]));
@@ -192,11 +222,10 @@ async fn pod(cluster: &Cluster, random: &Entropy, namespace: &str) -> Value {
     if one_in(random, 6) {
         pod["metadata"]["finalizers"] = json!([FINALIZER]);
     }
-    if one_in(random, 3) {
-        let owners = cluster.list(&format!("/api/v1/namespaces/{namespace}/configmaps")).await;
-        let owners: Vec<&Value> = owners.iter().filter(|own| own.name().starts_with("owner")).collect();
+    if one_in(random, 2) {
+        let owners = owners_in(cluster, namespace).await;
         let mut references = Vec::new();
-        for _ in 0..random.below(3) {
+        for _ in 0..=random.below(2) {
             if owners.is_empty() {
                 break;
             }
@@ -212,6 +241,13 @@ async fn pod(cluster: &Cluster, random: &Entropy, namespace: &str) -> Value {
     pod
 }
 
+/// What may own Pods in a namespace.
+async fn owners_in(cluster: &Cluster, namespace: &str) -> Vec<Value> {
+    let mut maps = cluster.list(&format!("/api/v1/namespaces/{namespace}/configmaps")).await;
+    maps.retain(|own| own.name().starts_with("owner"));
+    maps
+}
+
 async fn owners(cluster: &Cluster, random: &Entropy, step: &str) {
     let namespace = *pick(random, &NAMESPACES);
     match step {
@@ -222,7 +258,11 @@ async fn owners(cluster: &Cluster, random: &Entropy, step: &str) {
             cluster.ask(Method::POST, &path, Some(&owner)).await;
         }
         "delete owner" => {
-            let path = format!("/api/v1/namespaces/{namespace}/configmaps/owner{}", random.below(4));
+            let there = owners_in(cluster, namespace).await;
+            if there.is_empty() {
+                return;
+            }
+            let path = format!("/api/v1/namespaces/{namespace}/configmaps/{}", pick(random, &there).name());
             let policy = *pick(random, &["Background", "Foreground", "Orphan"]);
             cluster.ask(Method::DELETE, &path, Some(&json!({"propagationPolicy": policy}))).await;
         }
@@ -238,7 +278,7 @@ async fn owners(cluster: &Cluster, random: &Entropy, step: &str) {
 
 fn containers(cluster: &Cluster, random: &Entropy, step: &str) {
     let node = pick(random, &cluster.nodes);
-    let name = *pick(random, &["main", "first"]);
+    let name = *pick(random, &["main", "first", "side"]);
     if step == "end container" {
         let code = *pick(random, &[0, 0, 1, 137]);
         return node.runtime.exit(name, code);
@@ -263,6 +303,7 @@ fn weather(cluster: &Cluster, random: &Entropy) {
         refused: *pick(random, &[0, 5, 50]),
         unanswered: *pick(random, &[0, 5, 30]),
         watch_ends: *pick(random, &[0, 5, 50]),
+        runtime_fails: *pick(random, &[0, 0, 10, 100]),
         write_fails: *pick(random, &[0, 0, 5, 20]),
         delay_ms: *pick(random, &[0, 5, 100]),
     });
@@ -294,7 +335,11 @@ async fn faults(cluster: &mut Cluster, random: &Entropy, step: &str) {
             object.set(&["spec", "unschedulable"], !now);
             cluster.ask(Method::PUT, &path, Some(&object)).await;
         }
-        "restart component" => cluster.restart(pick::<&str>(random, &COMPONENTS)),
+        "restart component" => {
+            let name = *pick(random, &COMPONENTS);
+            let rival = cluster.net.faults.rivals() && name == "scheduler" && one_in(random, 2);
+            cluster.restart(if rival { RIVAL } else { name });
+        }
         "restart server" => cluster.restart_server().await,
         "compact" => cluster.compact().await,
         _ => {}

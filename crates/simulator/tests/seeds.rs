@@ -1,4 +1,4 @@
-//! Runs seeds: those that once found something, or as told: `CAROB_SEEDS` is how many, from `SEED` on or from one that nobody
+//! Runs seeds: a few that are always the same, or as told: `CAROB_SEEDS` is how many, from `SEED` on or from one that nobody
 //! chose, which it prints; `SEED` alone is one to repeat, `CAROB_TRACE` a file for all that happened in the last.
 
 use std::num::NonZero;
@@ -9,8 +9,8 @@ use simulator::audit::Counts;
 use simulator::{Finding, Summary, run};
 use stdx::entropy::Entropy;
 
-/// Seeds of an ordinary test run: few enough for a minute without optimisation.
-const SEEDS: [u64; 4] = [0, 100, 103, 615_439_665];
+/// Seeds of an ordinary test run: few enough for a minute without optimisation. 6, 9 and 19 have rivals.
+const SEEDS: [u64; 10] = [0, 3, 5, 6, 9, 12, 14, 16, 18, 19];
 /// Random steps of each.
 const STEPS: u64 = 120;
 
