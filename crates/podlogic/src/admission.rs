@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use model::quantity::Quantity;
 
-use crate::{limits, pod};
+use crate::{limits, pod, sysctls};
 
 /// Why a Pod is turned away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +115,9 @@ pub fn admit(
 ) -> Result<(), Rejection> {
     let reject =
         |reason: &str, message: &str| Err(Rejection { reason: reason.into(), message: message.into() });
+    if let Some(rejection) = sysctls::forbidden(pod) {
+        return Err(rejection);
+    }
     if let Some(os) = pod::spec(pod).os.as_ref().filter(|os| os.name != "linux") {
         let message = format!(
             "Failed to admit pod as the OS field doesn't match node OS: pod os {:?}, node os \"linux\"",

@@ -24,6 +24,7 @@ pub mod restart;
 pub mod sandbox_config;
 pub mod security;
 pub mod status;
+pub mod sysctls;
 pub mod termination;
 
 pub use actions::{Actions, Kill, KillReason, Start, compute_actions};

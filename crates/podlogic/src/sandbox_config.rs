@@ -9,6 +9,7 @@ use cri::sandbox::{
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use crate::limits::{self, NodeLimits};
+use crate::sysctls::normal_name;
 use crate::{hosts, labels, paths, pod, security};
 
 /// What the node adds to a Pod's own facts.
@@ -101,7 +102,7 @@ pub fn sandbox_config(input: SandboxInput<'_>) -> Result<PodSandboxConfig, Strin
                 supplemental_groups: security::supplemental_groups(pod),
                 privileged,
             },
-            sysctls: sysctls.map(|own| (own.name.replace('/', "."), own.value.clone())).collect(),
+            sysctls: sysctls.map(|own| (normal_name(&own.name), own.value.clone())).collect(),
             resources: limits::pod_resources(pod, input.limits),
         },
     })

@@ -282,6 +282,52 @@ pub fn device_rules(privileged: bool, devices: &[(DeviceSpec, String)]) -> Vec<R
     rules
 }
 
+/// Settings of the kernel that each IPC namespace has for itself, beside those below `fs.mqueue`.
+const IPC_SYSCTLS: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
+
+/// The Pod's settings of the kernel, after those that let its containers use low ports and ping without privileges, as
+/// upstream's runtime does by default.
+///
+/// # Errors
+/// For a setting that is not of one of the Pod's own namespaces: to write it would change the node.
+pub fn sysctls(config: &PodSandboxConfig) -> Result<Vec<(String, String)>, String> {
+    let options = &config.linux.security_context.namespace_options;
+    let wanted = &config.linux.sysctls;
+    let mut settings = Vec::new();
+    if options.network != NamespaceMode::Node {
+        for (name, value) in
+            [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")]
+        {
+            if !wanted.contains_key(name) {
+                settings.push((name.to_owned(), value.to_owned()));
+            }
+        }
+    }
+    for (name, value) in wanted {
+        let of_ipc = IPC_SYSCTLS.contains(&name.as_str()) || name.starts_with("fs.mqueue.");
+        match (of_ipc, name.starts_with("net.")) {
+            (true, _) if options.ipc == NamespaceMode::Node => {
+                return Err(format!("sysctl {name:?} is not allowed in the hosts ipc namespace"));
+            }
+            (_, true) if options.network == NamespaceMode::Node => {
+                return Err(format!("sysctl {name:?} not allowed in host network namespace"));
+            }
+            (false, false) => return Err(format!("sysctl {name:?} is not in a separate kernel namespace")),
+            _ => settings.push((name.clone(), value.clone())),
+        }
+    }
+    Ok(settings)
+}
+
 /// `/etc/resolv.conf` of a sandbox.
 pub fn resolv_conf(dns: &cri::sandbox::DnsConfig) -> String {
     let mut text = String::new();
@@ -364,6 +410,30 @@ mod tests {
         check(&["CAP_NET_ADMIN"], &["net_raw"], (CAPABILITIES_DEFAULT | 1 << 12) & !(1 << 13));
         let unknown = container(|config| config.security_context.add_capabilities = vec!["FLY".to_owned()]);
         assert!(capabilities(&unknown, all).unwrap_err().contains("CAP_FLY"));
+    }
+
+    #[test]
+    fn settings_of_the_node_are_not_a_pods() {
+        use NamespaceMode::{Node, Pod};
+        let rows = [
+            ("net.core.somaxconn", Pod, Pod, None),
+            ("kernel.shmmax", Pod, Pod, None),
+            ("fs.mqueue.msg_max", Pod, Pod, None),
+            ("net.core.somaxconn", Node, Pod, Some("not allowed in host network namespace")),
+            ("kernel.shmmax", Pod, Node, Some("is not allowed in the hosts ipc namespace")),
+            ("kernel.core_pattern", Pod, Pod, Some("is not in a separate kernel namespace")),
+            ("vm.overcommit_memory", Pod, Pod, Some("is not in a separate kernel namespace")),
+            ("kernel.net.x", Pod, Pod, Some("is not in a separate kernel namespace")),
+            ("net/core/somaxconn", Pod, Pod, Some("is not in a separate kernel namespace")),
+        ];
+        for (name, network, ipc, expected) in rows {
+            let mut config = PodSandboxConfig::default();
+            config.linux.security_context.namespace_options.network = network;
+            config.linux.security_context.namespace_options.ipc = ipc;
+            config.linux.sysctls = [(name.to_owned(), "1".to_owned())].into();
+            let expected = expected.map(|words| format!("sysctl {name:?} {words}"));
+            assert_eq!(sysctls(&config).err(), expected);
+        }
     }
 
     #[test]

@@ -152,13 +152,15 @@ impl Runtime {
         let failed =
             |error: std::io::Error| Error::unknown(format!("failed to set up sandbox {id:?}: {error}"));
         self.write_files(id, config).map_err(failed)?;
+        let sysctls = crate::plan::sysctls(config)
+            .map_err(|why| Error::unknown(format!("failed to start sandbox container: {why}")))?;
         let configure = prepared.client.call(RequestBody::Configure {
             hostname: if options.network == NamespaceMode::Node {
                 String::new()
             } else {
                 config.hostname.clone()
             },
-            sysctls: sysctls(config),
+            sysctls,
             shared_pid_namespace: options.pid == NamespaceMode::Pod,
         });
         let attach = async {
@@ -329,23 +331,6 @@ impl Runtime {
 /// The node's own name.
 pub(crate) fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
-}
-
-/// The Pod's settings, after those that let its containers use low ports and ping without privileges, as upstream's
-/// runtime does by default.
-fn sysctls(config: &PodSandboxConfig) -> Vec<(String, String)> {
-    let mut settings = Vec::new();
-    if config.linux.security_context.namespace_options.network != NamespaceMode::Node {
-        for (name, value) in
-            [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")]
-        {
-            if !config.linux.sysctls.contains_key(name) {
-                settings.push((name.to_owned(), value.to_owned()));
-            }
-        }
-    }
-    settings.extend(config.linux.sysctls.iter().map(|(name, value)| (name.clone(), value.clone())));
-    settings
 }
 
 /// The sandbox as clients see it.
