@@ -40,6 +40,11 @@ fn group(text: &str) -> impl Iterator<Item = (&str, u32, &str)> {
     })
 }
 
+/// A text that is a number of a user or group; larger ones are names, as for upstream's runtime.
+fn id(text: &str) -> Option<u32> {
+    text.parse::<i32>().ok().and_then(|number| u32::try_from(number).ok())
+}
+
 /// Looks the identity up; `passwd_text` and `group_text` are the image's files, empty where there is none.
 pub fn resolve(spec: &UserSpec, passwd_text: &str, group_text: &str) -> Result<Identity, String> {
     let (user, group_name) = match spec.user.split_once(':') {
@@ -47,10 +52,12 @@ pub fn resolve(spec: &UserSpec, passwd_text: &str, group_text: &str) -> Result<I
         None => (spec.user.as_str(), None),
     };
     let user = if user.is_empty() { "0" } else { user };
-    let number = user.parse::<u32>().ok();
-    let entry = passwd(passwd_text)
-        .find(|entry| entry.name == user)
-        .or_else(|| passwd(passwd_text).find(|entry| Some(entry.uid) == number));
+    // A number is that user, whatever an image calls by that name: `runAsUser` must not lead to another one.
+    let number = id(user);
+    let entry = match number {
+        Some(number) => passwd(passwd_text).find(|entry| entry.uid == number),
+        None => passwd(passwd_text).find(|entry| entry.name == user),
+    };
     let uid = match (&entry, number) {
         (Some(entry), _) => entry.uid,
         (None, Some(number)) => number,
@@ -60,11 +67,12 @@ pub fn resolve(spec: &UserSpec, passwd_text: &str, group_text: &str) -> Result<I
     };
     let gid = match group_name.filter(|name| !name.is_empty()) {
         None => entry.as_ref().map_or(0, |entry| entry.gid),
-        Some(name) => match group(group_text).find(|(known, ..)| *known == name) {
-            Some((_, gid, _)) => gid,
-            None => name
-                .parse()
-                .map_err(|_| format!("unable to find group {name}: no matching entries in group file"))?,
+        Some(name) => match id(name) {
+            Some(number) => number,
+            None => group(group_text)
+                .find(|(known, ..)| *known == name)
+                .map(|(_, gid, _)| gid)
+                .ok_or_else(|| format!("unable to find group {name}: no matching entries in group file"))?,
         },
     };
     let mut groups = vec![gid];
@@ -92,8 +100,9 @@ mod tests {
     use super::*;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbroken\napp:x:1000:1001::/srv/app:/bin/false\n\
-                          odd:x:notanumber:1::/:/\n+nis\n";
-    const GROUP: &str = "root:x:0:\nwheel:x:10:root,app\nstaff:x:1001:\nvideo:x:44:other,app\n";
+                          odd:x:notanumber:1::/:/\n+nis\n\
+                          1000:x:0:0:::/\n2000:x:0:0:::/\n";
+    const GROUP: &str = "root:x:0:\nwheel:x:10:root,app\nstaff:x:1001:\nvideo:x:44:other,app\n1001:x:0:\n";
 
     fn check(
         user: &str,
@@ -125,6 +134,15 @@ mod tests {
         check("nobody", false, &[], Err("unable to find user nobody: no matching entries in passwd file"));
         check("app:none", false, &[], Err("unable to find group none: no matching entries in group file"));
         check("odd", false, &[], Err("unable to find user odd: no matching entries in passwd file"));
+        // Names that are numbers lead nobody to another user.
+        check("2000", false, &[], Ok((2000, 0, &[0], "/")));
+        check("2000:1001", false, &[], Ok((2000, 1001, &[1001], "/")));
+        check(
+            "4294967296",
+            false,
+            &[],
+            Err("unable to find user 4294967296: no matching entries in passwd file"),
+        );
         check("-1", false, &[], Err("unable to find user -1: no matching entries in passwd file"));
     }
 }
