@@ -1,4 +1,5 @@
-//! Paths inside a directory tree that is not trusted: every step is resolved below the root, symlinks included.
+//! Paths inside a directory tree that is not trusted: every step is resolved below the root, symlinks included, or not
+//! followed at all.
 
 use std::ffi::OsStr;
 use std::io;
@@ -7,7 +8,7 @@ use std::path::{Component, Path};
 
 use crate::{c_path, check, check_long};
 
-pub use libc::{O_DIRECTORY, O_PATH, O_RDONLY, O_RDWR};
+pub use libc::{O_DIRECTORY, O_NOCTTY, O_PATH, O_RDONLY, O_RDWR};
 
 #[repr(C)]
 struct OpenHow {
@@ -17,16 +18,27 @@ struct OpenHow {
 }
 
 const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
+const RESOLVE_NO_SYMLINKS: u64 = 0x04;
+const RESOLVE_BENEATH: u64 = 0x08;
 const RESOLVE_IN_ROOT: u64 = 0x10;
 
 /// Opens `path` with `root` as its `/`: neither `..` nor symlinks lead out.
 pub fn open_in_root(root: BorrowedFd<'_>, path: &Path, flags: i32) -> io::Result<OwnedFd> {
+    open_resolved(root, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+}
+
+/// Opens `path` below `root`; the empty path is `root` itself.
+///
+/// # Errors
+/// `ELOOP` for a symlink anywhere on the way, `EXDEV` for an absolute path or one that leads out.
+pub fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: i32) -> io::Result<OwnedFd> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    open_resolved(root, path, flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
+}
+
+fn open_resolved(root: BorrowedFd<'_>, path: &Path, flags: i32, resolve: u64) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
-    let how = OpenHow {
-        flags: (flags | libc::O_CLOEXEC) as u64,
-        mode: 0,
-        resolve: RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-    };
+    let how = OpenHow { flags: (flags | libc::O_CLOEXEC) as u64, mode: 0, resolve };
     loop {
         // SAFETY: path and structure outlive the call and the size is the structure's.
         let result = check_long(unsafe {
@@ -106,6 +118,27 @@ fn make_directory(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
     }
 }
 
+/// Makes a directory of exactly this mode below an open one and opens it. One that is there keeps its mode.
+///
+/// # Errors
+/// If it cannot be made, or something else is there: `ELOOP` for a symlink, `ENOTDIR` for a file.
+pub fn make_directory_of_mode(parent: BorrowedFd<'_>, name: &Path, mode: u32) -> io::Result<OwnedFd> {
+    let terminated = c_path(name)?;
+    // SAFETY: a valid directory and a terminated name.
+    let made = check(unsafe { libc::mkdirat(parent.as_raw_fd(), terminated.as_ptr(), mode) });
+    match &made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(made.unwrap_err()),
+        _ => {}
+    }
+    let directory = open_beneath(parent, name, libc::O_RDONLY | libc::O_DIRECTORY)?;
+    if made.is_ok() {
+        // The umask took its part of the mode, and `mkdir` knows no set-group bit.
+        // SAFETY: a valid descriptor.
+        check(unsafe { libc::fchmod(directory.as_raw_fd(), mode) })?;
+    }
+    Ok(directory)
+}
+
 fn make_file(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
     let name = c_path(Path::new(name))?;
     let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
@@ -176,6 +209,42 @@ pub fn device_parts(device: u64) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_beneath_is_found_by_a_link() {
+        let tree = tempfile::tempdir().unwrap();
+        std::fs::create_dir(tree.path().join("in")).unwrap();
+        for (target, link) in [("in", "link"), ("/etc", "out"), ("/nonexistent", "dangling")] {
+            std::os::unix::fs::symlink(target, tree.path().join(link)).unwrap();
+        }
+        let root = open_location(tree.path()).unwrap();
+        let root = std::os::fd::AsFd::as_fd(&root);
+        let rows = [
+            ("", 0),
+            ("in", 0),
+            ("in/..", 0),
+            ("link", libc::ELOOP),
+            ("out", libc::ELOOP),
+            ("out/passwd", libc::ELOOP),
+            ("..", libc::EXDEV),
+            ("in/../..", libc::EXDEV),
+            ("/etc", libc::EXDEV),
+            ("none", libc::ENOENT),
+        ];
+        for (path, expected) in rows {
+            let found = open_beneath(root, Path::new(path), O_RDONLY);
+            assert_eq!(found.err().and_then(|error| error.raw_os_error()).unwrap_or(0), expected, "{path}");
+        }
+        for (name, expected) in [("link", libc::ELOOP), ("dangling", libc::ELOOP), ("made", 0), ("in", 0)] {
+            let made = make_directory_of_mode(root, Path::new(name), 0o2777);
+            assert_eq!(made.err().and_then(|error| error.raw_os_error()).unwrap_or(0), expected, "{name}");
+        }
+        use std::os::unix::fs::PermissionsExt;
+        let mode =
+            |name: &str| std::fs::metadata(tree.path().join(name)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode("made"), 0o2777);
+        assert_ne!(mode("in"), 0o2777, "what is there keeps its mode");
+    }
 
     #[test]
     fn symlinks_do_not_lead_out() {

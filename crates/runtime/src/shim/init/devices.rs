@@ -1,9 +1,11 @@
 //! `/dev`: nodes, links, the console.
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use sys::path::{Missing, O_DIRECTORY, O_PATH};
+use sys::path::{Missing, O_DIRECTORY, O_NOCTTY, O_PATH};
 
 use super::{Step, context};
 use crate::spec::{ContainerSpec, DeviceSpec};
@@ -57,6 +59,18 @@ pub fn make_all(devices: &[DeviceSpec], root: BorrowedFd<'_>) -> Step<()> {
         }
     }
     Ok(())
+}
+
+/// `/dev/null` of the container, open for both ways. Where `/dev` is a volume, anybody may have put something else there,
+/// which must neither become a stream nor cover a hidden path (CVE-2025-31133).
+pub fn null() -> std::io::Result<File> {
+    let file = File::options().read(true).write(true).custom_flags(O_NOCTTY).open("/dev/null")?;
+    let about = file.metadata()?;
+    if about.file_type().is_char_device() && about.rdev() == sys::path::device_number(1, 3) {
+        Ok(file)
+    } else {
+        Err(std::io::Error::other("/dev/null is not the null device"))
+    }
 }
 
 /// Makes the terminal `/dev/console`.

@@ -252,8 +252,7 @@ fn terminal(identity: &Identity, sync: BorrowedFd<'_>, first: bool) -> Step<()> 
 }
 
 fn streams(stdio: &Stdio, identity: &Identity) -> Step<()> {
-    let null = std::fs::File::options().read(true).write(true).open("/dev/null");
-    let null = context(null, || "open /dev/null".to_owned())?;
+    let null = context(devices::null(), || "open /dev/null".to_owned())?;
     for (number, stream) in [&stdio.stdin, &stdio.stdout, &stdio.stderr].into_iter().enumerate() {
         let descriptor = match stream {
             Some(stream) => {

@@ -1,12 +1,13 @@
 //! Root and mounts of a container. Sources are opened in the node's mount namespace as detached copies; targets are
 //! resolved inside the root, whatever symlinks an image has.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::io::Error;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use cri::image::RootMount;
 use sys::mount::attribute::{NO_DEV, NO_EXEC, NO_SUID, READ_ONLY};
-use sys::path::Missing;
+use sys::path::{Missing, O_DIRECTORY, O_PATH};
 
 use super::{Step, context, words};
 use crate::spec::{ContainerSpec, MountSource, MountSpec};
@@ -120,7 +121,59 @@ fn make_at(
 ) -> std::io::Result<()> {
     let made = sys::mount::make(kind, options, mount.attributes)?;
     let target = sys::path::open_or_make(root, &mount.target, Missing::Directory)?;
+    let target = if ORDINARY.contains(&kind) {
+        let path = mount.target.strip_prefix("/").unwrap_or(&mount.target);
+        sys::path::open_beneath(root, path, O_PATH | O_DIRECTORY)
+            .map_err(|_| Error::other(format!("filesystem {kind:?} must be mounted on ordinary directory")))?
+    } else {
+        target
+    };
     sys::mount::attach(made.as_fd(), target.as_fd())
+}
+
+/// Kinds whose place may not be found by links of the image: one that changes later would show another place to whatever
+/// hides and protects paths below (CVE-2019-19921).
+const ORDINARY: [&str; 2] = ["proc", "sysfs"];
+
+/// Files below `/proc` that may be covered: those that file systems of containers imitate.
+const COVERED_BELOW_PROC: [&str; 10] = [
+    "cpuinfo",
+    "diskstats",
+    "loadavg",
+    "meminfo",
+    "slabinfo",
+    "stat",
+    "swaps",
+    "sys/crypto/fips_enabled",
+    "sys/kernel/ns_last_pid",
+    "uptime",
+];
+
+/// Refuses a mount over or below `/proc`, as upstream's runtime does: what is hidden and protected there would be that of
+/// the volume. `target` is a path in the container whose links are followed.
+fn refuse_over_proc(target: &Path, source: BorrowedFd<'_>) -> std::io::Result<()> {
+    let Ok(inner) = target.strip_prefix("/proc") else { return Ok(()) };
+    let shown = target.display().to_string();
+    if inner.as_os_str().is_empty() {
+        let kind = rustix::fs::fstatfs(source)?.f_type;
+        return if kind == rustix::fs::PROC_SUPER_MAGIC {
+            Ok(())
+        } else {
+            Err(Error::other(format!("{shown:?} cannot be mounted because it is not of type proc")))
+        };
+    }
+    if COVERED_BELOW_PROC.iter().any(|path| inner == Path::new(path)) {
+        return Ok(());
+    }
+    Err(Error::other(format!("{shown:?} cannot be mounted because it is inside /proc")))
+}
+
+/// Where an open place of the container lies in it.
+fn place_of(root: BorrowedFd<'_>, place: BorrowedFd<'_>) -> std::io::Result<PathBuf> {
+    let path_of = |own: BorrowedFd<'_>| std::fs::read_link(format!("/proc/self/fd/{}", own.as_raw_fd()));
+    let (root, place) = (path_of(root)?, path_of(place)?);
+    let inner = place.strip_prefix(&root).map_err(|_| Error::other("it is outside of the container"))?;
+    Ok(Path::new("/").join(inner))
 }
 
 fn bind_at(
@@ -135,7 +188,9 @@ fn bind_at(
         sys::mount::set_attributes(copy.as_fd(), mount.attributes, 0, recursive_attributes)?;
     }
     let missing = if sys::path::is_directory(copy.as_fd())? { Missing::Directory } else { Missing::File };
+    refuse_over_proc(&mount.target, copy.as_fd())?;
     let target = sys::path::open_or_make(root, &mount.target, missing)?;
+    refuse_over_proc(&place_of(root, target.as_fd())?, copy.as_fd())?;
     sys::mount::attach(copy.as_fd(), target.as_fd())
 }
 
@@ -201,7 +256,7 @@ fn make_readonly(path: &Path) -> std::io::Result<()> {
 fn mask(path: &Path, empty: &mut Option<OwnedFd>) -> std::io::Result<()> {
     let Some(target) = open_existing(path)? else { return Ok(()) };
     if !sys::path::is_directory(target.as_fd())? {
-        let null = sys::mount::copy(Path::new("/dev/null"), false)?;
+        let null = sys::mount::copy_at(super::devices::null()?.as_fd(), false)?;
         return sys::mount::attach(null.as_fd(), target.as_fd());
     }
     // One empty file system serves all, once it is attached somewhere it can be copied from.
