@@ -138,12 +138,10 @@ impl Volumes for LocalVolumes {
                 Some(sub_path) => {
                     let place = self.shared.pod_directory(pod::uid(pod)).join("volume-subpaths");
                     let place = place.join(&mount.name).join(&container.name).join(index.to_string());
-                    sub_path::bind(path, sub_path, &place).map_err(|error| {
+                    sub_path::bind(path, sub_path, &place).map_err(|failed| {
+                        let error = failed.cause();
                         tracing::warn!(pod = pod::name(pod), volume = mount.name, sub_path, %error, "subPath failed");
-                        format!(
-                            "failed to prepare subPath for volumeMount {:?} of container {:?}",
-                            mount.name, container.name
-                        )
+                        failed.message(&mount.name, &container.name)
                     })?;
                     place
                 }
