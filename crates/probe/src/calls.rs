@@ -26,12 +26,6 @@ macro_rules! open {
 const NO_OPERATION: [u64; 4] = [0; 4];
 /// `struct timezone` with minutes that no place has.
 const NOWHERE: [i32; 2] = [100_000, 0];
-/// `struct timex`: `ADJ_TICK` with a tick of no length.
-const NO_TICK: [u64; 26] = {
-    let mut words = [0; 26];
-    words[0] = 0x4000;
-    words
-};
 const PRIORITY: [i32; 1] = [1];
 const FILE: *const libc::c_char = c"/tmp".as_ptr();
 const MISSING: *const libc::c_char = c"/nonexistent/file".as_ptr();
@@ -62,7 +56,16 @@ const MACHINE: &[Attempt] = &[
     row!("swapon", [ENOENT], SYS_swapon, MISSING, 0),
     row!("swapoff", [ENOENT, EINVAL], SYS_swapoff, MISSING),
     row!("settimeofday", [EINVAL], SYS_settimeofday, 0, NOWHERE.as_ptr()),
-    row!("adjtimex", [EINVAL], SYS_adjtimex, NO_TICK.as_ptr()),
+    Attempt {
+        name: "adjtimex",
+        permitted: &[EINVAL],
+        run: || {
+            // `struct timex`: `ADJ_TICK` with a tick of no length. The kernel writes its answer there, too.
+            let mut words = [0_u64; 26];
+            words[0] = 0x4000;
+            call(libc::SYS_adjtimex, &[words.as_mut_ptr() as i64]).map(drop)
+        },
+    },
     row!("acct", [ENOENT], SYS_acct, MISSING),
     row!("syslog-size", [], SYS_syslog, 10, 0, 0),
     row!("syslog-console-level", [EINVAL], SYS_syslog, 8, 0, 100),
@@ -203,7 +206,19 @@ const FILES: &[Attempt] = &[
     open!("write-cgroup-processes", c"/sys/fs/cgroup/cgroup.procs", WRITE),
     open!("write-devices-allow", c"/sys/fs/cgroup/devices/devices.allow", WRITE),
     open!("read-kernel-messages", c"/proc/kmsg", READ),
-    open!("read-memory-image", c"/proc/kcore", READ),
+    Attempt {
+        name: "read-memory-image",
+        permitted: &[],
+        run: || {
+            let file = call(libc::SYS_openat, &[-100, c"/proc/kcore".as_ptr() as i64, i64::from(READ)])?;
+            let mut byte = [0_u8];
+            // What covers it can be opened, and holds nothing.
+            match call(libc::SYS_read, &[file, byte.as_mut_ptr() as i64, 1])? {
+                0 => Err(libc::ENODATA),
+                _ => Ok(()),
+            }
+        },
+    },
     open!("read-security-events", c"/sys/kernel/security/lsm", READ),
     open!("read-traces", c"/sys/kernel/debug/sched/debug", READ),
     open!("read-first-environment", c"/proc/1/environ", READ),

@@ -18,6 +18,7 @@
 mod calls;
 mod facts;
 mod filter;
+pub mod overwrite;
 mod process;
 mod sequences;
 

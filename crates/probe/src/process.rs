@@ -41,7 +41,7 @@ impl fmt::Display for Outcome {
 }
 
 /// Names of the errors that attempts meet.
-const ERRORS: [(i32, &str); 24] = [
+const ERRORS: [(i32, &str); 25] = [
     (libc::EPERM, "EPERM"),
     (libc::ENOENT, "ENOENT"),
     (libc::ESRCH, "ESRCH"),
@@ -66,6 +66,7 @@ const ERRORS: [(i32, &str); 24] = [
     (libc::EOPNOTSUPP, "EOPNOTSUPP"),
     (libc::EAFNOSUPPORT, "EAFNOSUPPORT"),
     (libc::ENOKEY, "ENOKEY"),
+    (libc::ENODATA, "ENODATA"),
 ];
 
 /// The error of the call just made.

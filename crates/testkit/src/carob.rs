@@ -33,6 +33,8 @@ pub struct Options<'a> {
     pub flags: &'a [&'a str],
     /// `carob agent` instead of `carob up`: no API server.
     pub alone: bool,
+    /// Another file than the [`binary`] that the other tests share.
+    pub program: Option<PathBuf>,
 }
 
 /// A running instance. Dropped, it is ended and purged, and nothing may be left of it.
@@ -40,6 +42,7 @@ pub struct Carob {
     folder: tempfile::TempDir,
     slot: Slot,
     id: String,
+    program: PathBuf,
     /// The process of `carob agent`.
     agent: Option<Running>,
     _registry: Option<Registry>,
@@ -147,17 +150,18 @@ impl Carob {
     }
 
     fn prepare(options: &Options<'_>) -> anyhow::Result<Self> {
+        let program = options.program.clone().map_or_else(binary, Ok)?;
         let (mut slot, before) = Slot::take()?;
         if let Some(prefix) = before.filter(|prefix| prefix.exists()) {
             // A killed test could not clear up.
-            succeed(Command::new(binary()?).args(["down", "--purge", "--prefix"]).arg(&prefix))?;
+            succeed(Command::new(&program).args(["down", "--purge", "--prefix"]).arg(&prefix))?;
             let _ = fs::remove_dir_all(&prefix);
         }
         let folder = tempfile::Builder::new().prefix("carob-e2e-").tempdir()?;
         slot.note(Some(folder.path()))?;
         let data = folder.path().join("var/lib/carob");
         let id = hex::encode(&Sha256::digest(data.as_os_str().as_encoded_bytes())[..4]);
-        let carob = Self { folder, slot, id, agent: None, _registry: None };
+        let carob = Self { folder, slot, id, program, agent: None, _registry: None };
         if let Some(text) = &options.registries {
             carob.write("etc/carob/registries.yaml", text)?;
         }
@@ -174,7 +178,7 @@ impl Carob {
     }
 
     fn command(&self, verb: &str) -> Command {
-        let mut command = Command::new(binary().expect("the binary"));
+        let mut command = Command::new(&self.program);
         command.arg(verb).arg("--prefix").arg(self.folder.path());
         command
     }
@@ -197,7 +201,7 @@ impl Carob {
     /// `carob up` with this instance's flags, unless `flags` say otherwise.
     ///
     /// # Panics
-    /// If there is no binary.
+    /// If the binary is gone.
     pub fn up(&self, flags: &[&str]) -> Answer {
         let mut command = self.command("up");
         let own = self.server_flags();
@@ -210,7 +214,7 @@ impl Carob {
     /// Another verb of carob for this instance: `verb("down", &["--grace", "1s"])`.
     ///
     /// # Panics
-    /// If there is no binary.
+    /// If the binary is gone.
     pub fn verb(&self, verb: &str, arguments: &[&str]) -> Answer {
         run(self.command(verb).args(arguments)).expect("carob starts")
     }
@@ -302,9 +306,8 @@ impl Carob {
     /// Prints what may explain a failure.
     fn explain(&self) {
         eprintln!("--- log of the daemon\n{}", self.log_tail());
-        let Ok(program) = binary() else { return };
         for words in [["describe", "pods"], ["get", "events"]] {
-            let mut command = Command::new(&program);
+            let mut command = Command::new(&self.program);
             command.args(words).arg("-A").env("KUBECONFIG", self.kubeconfig());
             if let Ok(answer) = run(&mut command) {
                 eprintln!("--- {}\n{}{}", words.join(" "), answer.stdout, answer.stderr);

@@ -67,6 +67,18 @@ const ACCEPTED: &[Accepted] = &[
     ),
 ];
 
+const LOG_OF_THE_KERNEL: &str = "for older kernels SYS_ADMIN is enough for the log";
+
+/// What another kernel than that of the reference's machine makes different.
+const OF_THE_KERNEL: &[Accepted] = &[
+    row("*", "set devices", &["core"], "a link that is there if the kernel has /proc/kcore"),
+    row("unconfined*", "set calls-not-filtered", &["172", "173"], "iopl and ioperm may be compiled out"),
+    row("add-sys-admin*", "set calls-not-filtered", &["103"], LOG_OF_THE_KERNEL),
+    row("add-sys-admin*", "try read-kernel-messages", &[], LOG_OF_THE_KERNEL),
+    row("add-sys-admin*", "try syslog-console-level", &[], LOG_OF_THE_KERNEL),
+    row("add-sys-admin*", "try syslog-size", &[], LOG_OF_THE_KERNEL),
+];
+
 fn is_for(accepted: &Accepted, variant: &str, row: &str) -> bool {
     let fits = match accepted.variant.strip_suffix('*') {
         Some(start) => variant.starts_with(start),
@@ -75,10 +87,17 @@ fn is_for(accepted: &Accepted, variant: &str, row: &str) -> bool {
     fits && accepted.row == row
 }
 
-/// Both values without what is accepted.
-pub(super) fn without(variant: &str, row: &str, ours: &str, reference: &str) -> (String, String) {
+/// Both values without what is accepted; `same_kernel` says whether both come from machines with the same one.
+pub(super) fn without(
+    variant: &str,
+    row: &str,
+    ours: &str,
+    reference: &str,
+    same_kernel: bool,
+) -> (String, String) {
     let (mut ours, mut reference) = (ours.to_owned(), reference.to_owned());
-    for accepted in ACCEPTED.iter().filter(|own| is_for(own, variant, row)) {
+    let of_the_kernel = if same_kernel { &[] } else { OF_THE_KERNEL };
+    for accepted in ACCEPTED.iter().chain(of_the_kernel).filter(|own| is_for(own, variant, row)) {
         if accepted.members.is_empty() {
             return (reference.clone(), reference);
         }
@@ -97,11 +116,13 @@ mod tests {
 
     #[test]
     fn what_is_accepted_is_left_out_for_its_containers_only() {
-        let shown = |variant: &str, row: &str, ours: &str| without(variant, row, ours, "0").0;
+        let shown = |variant: &str, row: &str, ours: &str| without(variant, row, ours, "0", true).0;
         assert_eq!(shown("default exec", "set calls-not-filtered", "0 451 500"), "0 500");
         assert_eq!(shown("privileged exec", "set writable-below-sys", "/sys/x"), "0");
         assert_eq!(shown("default", "set writable-below-sys", "/sys/x"), "/sys/x");
         assert_eq!(shown("default", "try bind-low-port", "allowed"), "allowed");
-        assert!(ACCEPTED.iter().all(|own| !own.reason.is_empty()));
+        assert_eq!(shown("default", "set devices", "core null"), "core null");
+        assert_eq!(without("default", "set devices", "core null", "0", false).0, "null");
+        assert!(ACCEPTED.iter().chain(OF_THE_KERNEL).all(|own| !own.reason.is_empty()));
     }
 }

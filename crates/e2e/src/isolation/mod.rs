@@ -103,6 +103,10 @@ fn sets(ours: &str, reference: &str) -> Verdict {
 /// Every row that is weaker than the reference and not accepted, one text each. Rows that only one of both has are
 /// differences, too.
 pub fn weaker(variant: &str, ours: &Report, reference: &Report) -> Vec<String> {
+    weaker_on(variant, ours, reference, true)
+}
+
+fn weaker_on(variant: &str, ours: &Report, reference: &Report, same_kernel: bool) -> Vec<String> {
     let names: BTreeSet<&String> = ours.0.keys().chain(reference.0.keys()).collect();
     let mut found = Vec::new();
     for row in names {
@@ -110,7 +114,7 @@ pub fn weaker(variant: &str, ours: &Report, reference: &Report) -> Vec<String> {
             found.push(format!("{variant}: {row}: only one of both has it"));
             continue;
         };
-        let (own, other) = accepted::without(variant, row, own, other);
+        let (own, other) = accepted::without(variant, row, own, other, same_kernel);
         if let Verdict::Weaker(how) = compare(row, &own, &other) {
             found.push(format!("{variant}: {row}: {how}"));
         }
@@ -123,7 +127,7 @@ const OF_THE_MACHINE: [&str; 3] = ["most limit-", "set writable-below-", "set no
 /// Of these containers the capabilities, and all that goes with them, are those of the machine.
 const PRIVILEGED: &str = "privileged";
 
-/// As [`weaker`], for a reference that was recorded on another machine.
+/// As [`weaker`], for a reference that was recorded on another machine, perhaps with another kernel.
 pub fn weaker_than_recorded(variant: &str, ours: &Report, reference: &Report) -> Vec<String> {
     if variant.starts_with(PRIVILEGED) {
         return Vec::new();
@@ -133,7 +137,7 @@ pub fn weaker_than_recorded(variant: &str, ours: &Report, reference: &Report) ->
             report.0.iter().filter(|(row, _)| !OF_THE_MACHINE.iter().any(|start| row.starts_with(start)));
         Report(rows.map(|(row, value)| (row.clone(), value.clone())).collect())
     };
-    weaker(variant, &general(ours), &general(reference))
+    weaker_on(variant, &general(ours), &general(reference), false)
 }
 
 /// Every row that is stricter than the reference, one text each: for whoever reads the test's output.

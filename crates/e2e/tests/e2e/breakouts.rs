@@ -55,37 +55,68 @@ async fn descriptors_of_the_runtime_lead_nowhere() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// A link in a volume does not make a part of the volume of what it points to.
+/// A link in a volume does not make a part of the volume of what it points to; one that stays in it does.
 #[tokio::test]
 async fn links_in_volumes_lead_nowhere() {
     let carob = Carob::with_images();
     let client = carob.client();
-    let mount = |path: &str, part: &str| json!({ "name": "v", "mountPath": path, "subPath": part });
     let plant = json!({
         "name": "plant", "image": "busybox:1.28",
-        "command": ["sh", "-c", "ln -s / /v/root; mkdir /v/inner; ln -s /etc /v/inner/etc"],
+        "command": ["sh", "-c", "cd /v; mkdir inner; ln -s / root; ln -s /etc inner/etc; ln -s inner link; ln -s /none none"],
         "volumeMounts": [{ "name": "v", "mountPath": "/v" }],
     });
     let volume =
         json!({ "spec": { "initContainers": [plant], "volumes": [{ "name": "v", "emptyDir": {} }] } });
-    let names = [("inner", "inner/etc")];
-    for (name, part) in names {
-        let pod = with(sleeper(name), volume.clone());
-        create(&client, &with_container(pod, json!({ "volumeMounts": [mount("/stolen", part)] }))).await;
+    let part =
+        |part: &str| json!({ "volumeMounts": [{ "name": "v", "mountPath": "/part", "subPath": part }] });
+    let refused = [
+        ("etc", "inner/etc", "prepare subPath"),
+        ("root", "root", "prepare subPath"),
+        ("made", "root/tmp/made-by-a-sub-path", "create subPath directory"),
+        ("none", "none", "create subPath directory"),
+    ];
+    for (name, path, _) in refused {
+        create(&client, &with_container(with(sleeper(name), volume.clone()), part(path))).await;
     }
-    // The root of a volume, seen from inside, is the volume.
-    let pod = with(once("root", "ls /stolen"), volume);
-    create(&client, &with_container(pod, json!({ "volumeMounts": [mount("/stolen", "root")] }))).await;
-    wait::phase(&client, "root", "Succeeded").await;
-    assert_eq!(carob.kubectl().ok("logs root"), "inner\nroot\n");
-    for (name, _) in names {
+    // What is missing is made for everybody, as the volume itself.
+    let pod = with(once("inside", "stat -c %a /part"), volume);
+    create(&client, &with_container(pod, part("link/new"))).await;
+    wait::phase(&client, "inside", "Succeeded").await;
+    assert_eq!(carob.kubectl().ok("logs inside"), "777\n");
+    for (name, _, what) in refused {
         let refused = |pod: &Pod| {
             waiting(pod, "main").is_some_and(|(reason, _)| reason == "CreateContainerConfigError")
         };
         let pod = wait::pod(&client, name, "refused", refused).await;
         let (_, message) = waiting(&pod, "main").expect("it waits");
-        assert_eq!(message, "failed to prepare subPath for volumeMount \"v\" of container \"main\"");
+        assert_eq!(message, format!("failed to {what} for volumeMount \"v\" of container \"main\""));
     }
+    assert!(!Path::new("/tmp/made-by-a-sub-path").exists());
+}
+
+/// Settings of the kernel that are the node's are not written for a Pod; those of its own namespaces are.
+#[tokio::test]
+async fn settings_of_the_node_are_not_a_pods() {
+    let carob = Carob::with_images();
+    let client = carob.client();
+    // Should it be written all the same, nothing changes.
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").expect("a pattern");
+    let with_setting = |name: &str, setting: &str, value: &str| {
+        let settings = json!([{ "name": setting, "value": value }]);
+        with(
+            once(name, "cat /proc/sys/net/ipv4/tcp_fin_timeout"),
+            json!({ "spec": { "securityContext": { "sysctls": settings } } }),
+        )
+    };
+    create(&client, &with_setting("node", "kernel.core_pattern", pattern.trim())).await;
+    create(&client, &with_setting("own", "net.ipv4.tcp_fin_timeout", "17")).await;
+    let pod = wait::phase(&client, "node", "Failed").await;
+    let status = pod.status.expect("a status");
+    assert_eq!(status.reason.as_deref(), Some("SysctlForbidden"));
+    let message = status.message.unwrap_or_default();
+    assert_eq!(message, "Pod was rejected: forbidden sysctl: \"kernel.core_pattern\" not allowlisted");
+    wait::phase(&client, "own", "Succeeded").await;
+    assert_eq!(carob.kubectl().ok("logs own"), "17\n");
 }
 
 /// What a Pod is told by the APIs of node and cluster, and that the store is nowhere to be found.

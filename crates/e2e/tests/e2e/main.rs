@@ -14,6 +14,7 @@ mod lifecycle;
 mod network;
 mod node_crash;
 mod objects;
+mod own_program;
 mod parity;
 mod rotation;
 mod static_pods;
