@@ -1,12 +1,24 @@
-//! Control groups of version 2: Debian's kernel in a virtual machine, with carob as nearly the only program.
+//! Control groups of version 2: Debian's kernel in a virtual machine, with carob as nearly the only program. The probe of
+//! the isolation tests runs there, too, beside the record of the reference.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
+use e2e::isolation::variants::{self, VARIANTS};
+use e2e::isolation::weaker_than_recorded;
 use testkit::command::succeed;
 use testkit::{Running, cache, packages};
+
+use crate::isolation;
+
+/// The containers that the probe runs in. Not all: each takes its time where every instruction is emulated.
+const PROBED: [&str; 4] = ["default", "add-sys-admin", "restricted", "node-pid-ipc"];
+/// What stands for the links of the node's namespaces until the machine runs.
+const NAMESPACES: &str = "NAMESPACES-OF-THE-NODE";
+/// What stands before each line of a report: this, the container's name and `=`.
+const REPORT: &str = "REPORT ";
 
 /// Kernel modules that a node needs, beside those that they need themselves.
 const MODULES: [&str; 22] = [
@@ -40,7 +52,7 @@ mkdir -p /proc /sys /dev /new
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
 for module in MODULES; do modprobe $module 2>/dev/null || echo "no module $module"; done
 mount -t tmpfs -o size=80% tmpfs /new
-cp -a /bin /etc /test.sh /new/
+cp -a /bin /etc /test.sh /probe /new/
 mkdir -p /new/proc /new/sys /new/dev /new/tmp /new/run /new/root /new/var
 umount /proc; umount /sys; umount /dev
 exec switch_root /new /bin/sh /test.sh
@@ -56,7 +68,7 @@ ip link add up0 type bridge; ip addr add 192.0.2.10/24 dev up0; ip link set up0 
 ip route add default via 192.0.2.1
 export HOME=/root KUBECONFIG=/root/kubeconfig PATH=/bin
 verdict() { echo "VERDICT: $*"; sync; poweroff -f; sleep 60; }
-step() { echo "STEP: $1"; shift; "$@" || { tail -n 40 /var/lib/carob/carob.log; carob describe pods; verdict "failed: $*"; }; }
+step() { echo "STEP $(cut -d ' ' -f 1 /proc/uptime): $1"; shift; "$@" || { tail -n 40 /var/lib/carob/carob.log; carob describe pods; verdict "failed: $*"; }; }
 step up carob up --node-ip 192.0.2.10 --node-name vm --write-kubeconfig $KUBECONFIG --timeout 240s
 cat > /tmp/pod.yaml <<'Y'
 apiVersion: v1
@@ -80,6 +92,24 @@ step processes sh -c "cat $group/cgroup.procs $group/*/cgroup.procs | grep -q '[
 step exec carob exec demo -- /carob demo --help
 step delete carob delete pod demo --timeout=60s
 step empty test -z "$(find /sys/fs/cgroup -path '*kubepods*pod*' -type d)"
+step import carob image import /probe/image.tar
+links=$(for link in /proc/self/ns/*; do readlink $link; done)
+quoted=$(for link in $links; do printf '"%s",' "$link"; done)
+for name in CONTAINERS; do
+  sed "s/\"NAMESPACES\"/${quoted%,}/" /probe/$name.json > /tmp/$name.json
+  step apply-$name carob apply -f /tmp/$name.json
+done
+for name in CONTAINERS; do
+  step ready-$name carob wait --for=condition=Ready pod/$name --timeout=240s
+  mkfifo /tmp/$name; carob logs -f $name > /tmp/$name &
+  while read -r line; do
+    echo "REPORT$name=$line"
+    [ "$line" != "END" ] || break
+  done < /tmp/$name
+  kill $!
+  echo "STEP $(cut -d ' ' -f 1 /proc/uptime): exec-$name"
+  carob exec $name -- /probe $links | sed "s/^/REPORT$name exec=/"
+done
 step down carob down --purge
 verdict ok
 "#;
@@ -131,12 +161,44 @@ fn initial(work: &Path, modules: &Path) -> anyhow::Result<PathBuf> {
     }
     succeed(Command::new("strip").arg("-o").arg(root.join("bin/carob")).arg(testkit::carob::binary()?))?;
     fs::write(root.join("init"), INIT.replace("MODULES", &MODULES.join(" ")))?;
-    fs::write(root.join("test.sh"), TEST)?;
+    fs::create_dir_all(root.join("probe"))?;
+    fs::rename(isolation::archive(&root), root.join("probe/image.tar"))?;
+    for variant in VARIANTS.iter().filter(|variant| PROBED.contains(&variant.name)) {
+        let pod = variant.pod(isolation::IMAGE, &variants::stay(&[NAMESPACES.to_owned()]));
+        fs::write(root.join("probe").join(variant.name).with_extension("json"), pod.to_string())?;
+    }
+    let test = [
+        ("CONTAINERS", PROBED.join(" ").as_str()),
+        ("NAMESPACES", NAMESPACES),
+        ("REPORT", REPORT),
+        ("END", probe::END),
+    ]
+    .into_iter()
+    .fold(TEST.to_owned(), |text, (word, value)| text.replace(word, value));
+    fs::write(root.join("test.sh"), test)?;
     succeed(Command::new("chmod").arg("755").args(["init", "test.sh"]).current_dir(&root))?;
     let file = work.join("initial.cpio");
     let pack = format!("find . | cpio --quiet -o -H newc > {}", file.display());
     succeed(Command::new("sh").args(["-c", &pack]).current_dir(&root))?;
     Ok(file)
+}
+
+/// What is weaker than the record, which is one of version 1, in what the machine printed.
+fn weaker(said: &str) -> Vec<String> {
+    let recorded = isolation::record();
+    let mut found = Vec::new();
+    for name in PROBED.into_iter().flat_map(|name| [name.to_owned(), format!("{name} exec")]) {
+        let start = format!("{REPORT}{name}=");
+        let lines: Vec<&str> = said.lines().filter_map(|line| line.trim_end().strip_prefix(&start)).collect();
+        let report = isolation::report(&name, &lines.join("\n"));
+        found.extend(weaker_than_recorded(&name, &report, &recorded[&name]));
+        // As containerd does it where groups are of version 2.
+        let shared = report.get("set namespaces-of-the-node").unwrap_or("cgroup");
+        if shared.split(' ').any(|kind| kind == "cgroup") {
+            found.push(format!("{name}: its control groups are seen from the node's root"));
+        }
+    }
+    found
 }
 
 #[test]
@@ -166,4 +228,6 @@ fn cgroup_v2_vm() {
     machine.patience(std::time::Duration::from_secs(420));
     let line = machine.line_with("VERDICT: ");
     assert!(line.contains("VERDICT: ok"), "{}", machine.said());
+    let found = weaker(&machine.said());
+    assert!(found.is_empty(), "weaker than the reference:\n{}", found.join("\n"));
 }
