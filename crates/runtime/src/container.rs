@@ -258,7 +258,9 @@ impl Runtime {
         }
         self.remove_group(container.group()).await;
         self.roots.remove_root(&container.id).await?;
-        self.records.remove_container(&sandbox, &container.id);
+        let (records, of, id) = (self.records.clone(), sandbox.clone(), container.id.clone());
+        // A disk may take milliseconds for each name: not on a thread that others wait for.
+        let _ = tokio::task::spawn_blocking(move || records.remove_container(&of, &id)).await;
         if self.objects.lock().containers.remove(&container.id).is_some() {
             self.publish_container(container, |sandbox_id, container_id, pod_uid| Event::ContainerDeleted {
                 sandbox_id,

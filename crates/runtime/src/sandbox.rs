@@ -20,6 +20,18 @@ use crate::state::SandboxRecord;
 /// `/dev/shm` of a Pod.
 const SHM_OPTIONS: &str = "mode=1777,size=67108864";
 
+fn remove_run_dir(directory: &std::path::Path, id: &str) {
+    if let Err(error) = sys::mount::unmount(&directory.join("shm")) {
+        tracing::warn!(sandbox = id, "unmount the shared memory: {error}");
+    }
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!("remove {}: {error}", directory.display());
+        }
+        _ => {}
+    }
+}
+
 impl Runtime {
     /// See [`cri::runtime::RuntimeService::run_pod_sandbox`].
     pub(crate) async fn make_sandbox(&self, config: &PodSandboxConfig) -> Result<String> {
@@ -123,21 +135,17 @@ impl Runtime {
     /// Ends a process that became no sandbox, and removes its files.
     pub(crate) async fn discard(&self, prepared: &Prepared) {
         self.end_process(&prepared.client).await;
-        let _ = self.records.remove_sandbox(&prepared.id);
-        self.remove_run_dir(&prepared.id);
+        let _ = self.remove_files(&prepared.id).await;
     }
 
-    fn remove_run_dir(&self, id: &str) {
-        let directory = self.run_dir(id);
-        if let Err(error) = sys::mount::unmount(&directory.join("shm")) {
-            tracing::warn!(sandbox = id, "unmount the shared memory: {error}");
-        }
-        match std::fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!("remove {}: {error}", directory.display());
-            }
-            _ => {}
-        }
+    /// Removes a sandbox's directories. A disk may take milliseconds for each name, and others wait for this thread: not here.
+    async fn remove_files(&self, id: &str) -> std::io::Result<()> {
+        let (directory, records, id) = (self.run_dir(id), self.records.clone(), id.to_owned());
+        let removed = tokio::task::spawn_blocking(move || {
+            remove_run_dir(&directory, &id);
+            records.remove_sandbox(&id)
+        });
+        removed.await.map_err(std::io::Error::other)?
     }
 
     async fn end_process(&self, client: &Arc<Client>) {
@@ -234,7 +242,10 @@ impl Runtime {
             self.end_process(&client).await;
         }
         self.network.detach(&sandbox.id).await?;
-        sys::mount::unmount(&self.files(&sandbox.id).shm).map_err(|error| {
+        let memory = self.files(&sandbox.id).shm;
+        // The kernel waits for all processors before a mount is gone.
+        let unmounted = tokio::task::spawn_blocking(move || sys::mount::unmount(&memory)).await;
+        unmounted.map_err(std::io::Error::other).flatten().map_err(|error| {
             Error::unknown(format!("failed to unmount the shared memory of the sandbox: {error}"))
         })?;
         // The lost connection has done the rest; a sandbox without one gets it here.
@@ -269,9 +280,8 @@ impl Runtime {
         if !parent.is_empty() && !shared {
             self.remove_group(self.cgroups.group_everywhere(&parent)).await;
         }
-        self.remove_run_dir(&sandbox.id);
-        self.records
-            .remove_sandbox(&sandbox.id)
+        self.remove_files(&sandbox.id)
+            .await
             .map_err(|error| Error::unknown(format!("failed to remove sandbox {:?}: {error}", sandbox.id)))?;
         self.objects.lock().sandboxes.remove(&sandbox.id);
         Ok(())
