@@ -49,8 +49,16 @@ async fn pre_stop(shared: &Shared, pod: &Pod, request: &KillRequest<'_>, grace_s
     }
 }
 
-/// Ends one container; returns when it has ended (or cannot be ended: that is logged, and tried again later).
-pub async fn kill_container(shared: &Shared, pod: &Pod, request: &KillRequest<'_>, pod_ip: Option<&str>) {
+/// Ends one container; returns when it has ended.
+///
+/// # Errors
+/// When it cannot be ended: it may run on, so no other may be started in its place.
+pub async fn kill_container(
+    shared: &Shared,
+    pod: &Pod,
+    request: &KillRequest<'_>,
+    pod_ip: Option<&str>,
+) -> Result<(), cri::Error> {
     let container = pod::find_container(pod, request.name).map(|(_, container)| container);
     let grace_s =
         request.grace_s.unwrap_or_else(|| termination::grace_s(pod, container.as_ref(), request.reason));
@@ -64,14 +72,13 @@ pub async fn kill_container(shared: &Shared, pod: &Pod, request: &KillRequest<'_
         pre_stop(shared, pod, request, grace_s, pod_ip).await;
     }
     let left_s = grace_s - whole_seconds(begun.elapsed());
-    stop(shared, request.container_id, left_s.max(GRACE_MIN_S)).await;
+    stop(shared, request.container_id, left_s.max(GRACE_MIN_S)).await
 }
 
-async fn stop(shared: &Shared, id: &str, grace_s: i64) {
+async fn stop(shared: &Shared, id: &str, grace_s: i64) -> Result<(), cri::Error> {
     match shared.runtime().stop_container(id, grace_s).await {
-        Ok(()) => {}
-        Err(error) if error.kind == cri::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(container = id, %error, "stopping a container"),
+        Err(error) if error.kind == cri::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
     }
 }
 
@@ -110,7 +117,10 @@ pub async fn kill_pod(
                     reason: KillReason::Other,
                     grace_s: left_s,
                 };
-                kill_container(shared, pod, &request, ip).await;
+                if let Err(error) = kill_container(shared, pod, &request, ip).await {
+                    // It ends with its sandbox.
+                    tracing::warn!(container = own.id, %error, "stopping a container");
+                }
             }
         });
         join_all(kills).await;

@@ -227,7 +227,9 @@ impl StartContext<'_> {
             reason: KillReason::FailedPostStart,
             grace_s: None,
         };
-        kill::kill_container(shared, pod, &request, ip).await;
+        if let Err(error) = kill::kill_container(shared, pod, &request, ip).await {
+            tracing::warn!(container = request.container_id, %error, "stopping a container");
+        }
         Err(failed("PostStartHookError", message))
     }
 }

@@ -325,7 +325,12 @@ impl Step<'_> {
                 grace_s: None,
             };
             let ips = observed.ips();
-            kill::kill_container(self.shared, self.pod, &request, ips.first().map(String::as_str)).await;
+            let ip = ips.first().map(String::as_str);
+            if let Err(error) = kill::kill_container(self.shared, self.pod, &request, ip).await {
+                // It may run on: another in its place would be its twin.
+                let message = format!("error killing container {}: {error}", own.name);
+                return Err(self.retry("KillContainerError", &message));
+            }
         }
         Ok(())
     }

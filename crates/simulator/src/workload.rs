@@ -47,7 +47,7 @@ type Weighted = (u64, &'static str);
 const STEPS: &[Weighted] = &[
     (30, "create pod"),
     (12, "delete pod"),
-    (6, "patch pod"),
+    (8, "patch pod"),
     (6, "release"),
     (4, "evict pod"),
     (4, "bind again"),
@@ -135,6 +135,10 @@ async fn pods(cluster: &Cluster, random: &Entropy, step: &str) {
         "patch pod" => {
             let mut pod = pod.clone();
             pod.set(&["metadata", "labels", "turn"], random.below(1000).to_string());
+            // Another image: the container is ended, and one in its place is started.
+            if one_in(random, 2) {
+                pod["spec"]["containers"][0]["image"] = json!(format!("image{}", random.below(3)));
+            }
             cluster.ask(Method::PUT, &path, Some(&pod)).await;
         }
         "evict pod" => {
@@ -248,7 +252,7 @@ async fn owners_in(cluster: &Cluster, namespace: &str) -> Vec<Value> {
     maps
 }
 
-async fn owners(cluster: &Cluster, random: &Entropy, step: &str) {
+async fn owners(cluster: &mut Cluster, random: &Entropy, step: &str) {
     let namespace = *pick(random, &NAMESPACES);
     match step {
         "create owner" => {
@@ -264,6 +268,10 @@ async fn owners(cluster: &Cluster, random: &Entropy, step: &str) {
             }
             let path = format!("/api/v1/namespaces/{namespace}/configmaps/{}", pick(random, &there).name());
             let policy = *pick(random, &["Background", "Foreground", "Orphan"]);
+            // A collector that has to make itself a picture first.
+            if one_in(random, 2) {
+                cluster.restart("garbage");
+            }
             cluster.ask(Method::DELETE, &path, Some(&json!({"propagationPolicy": policy}))).await;
         }
         "create namespace" => {

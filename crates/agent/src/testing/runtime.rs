@@ -63,6 +63,8 @@ struct State {
     sandbox_errors: VecDeque<String>,
     exec: Option<Exec>,
     observer: Option<Observer>,
+    /// Stops of containers that fail from now on.
+    stop_failures: usize,
     /// Questions for a sandbox's status that fail from now on.
     status_failures: usize,
     next_id: u64,
@@ -101,6 +103,11 @@ impl FakeRuntime {
     /// The next sandbox cannot be made.
     pub fn fail_sandbox(&self, message: &str) {
         self.state.lock().sandbox_errors.push_back(message.into());
+    }
+
+    /// So many stops of containers fail from now on, and the containers run on.
+    pub fn fail_stops(&self, count: usize) {
+        self.state.lock().stop_failures = count;
     }
 
     /// So many questions for a sandbox's status fail from now on.
@@ -357,6 +364,10 @@ impl RuntimeService for FakeRuntime {
         let stubborn = {
             let mut state = self.state.lock();
             state.calls.push(Call::Stop(name, timeout_s));
+            if let Some(left) = state.stop_failures.checked_sub(1) {
+                state.stop_failures = left;
+                return Err(Error::unknown("the runtime is busy"));
+            }
             state.containers.get(container_id).is_some_and(|(_, _, fate)| *fate == Fate::Stubborn)
         };
         if stubborn {

@@ -198,3 +198,21 @@ async fn root_is_refused_where_it_must_not_be() {
         "container has runAsNonRoot and image will run as root (pod: \"p_default(uid-p)\", container: c)"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_container_starts_beside_one_that_could_not_be_stopped() {
+    let (harness, _folder) = harness().await;
+    harness.create("p", json!({"containers": [{"name": "c", "image": "a"}]}));
+    harness.until("p", SECOND, is_ready).await;
+    harness.runtime.fail_stops(2);
+    harness.api.change(&Harness::path("p"), &json!({"spec": {"containers": [{"name": "c", "image": "b"}]}}));
+    let running = || {
+        let all = harness.runtime.containers();
+        all.iter().filter(|own| own.state == cri::runtime::ContainerState::Running).count()
+    };
+    for _ in 0..400 {
+        harness.pass(Duration::from_millis(50)).await;
+        assert!(running() <= 1, "{:?}", harness.runtime.containers());
+    }
+    assert_eq!(container(&harness.pod("p").expect("the pod"))["restartCount"], 1);
+}
