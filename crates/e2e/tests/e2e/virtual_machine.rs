@@ -14,7 +14,7 @@ use testkit::{Running, cache, packages};
 use crate::isolation;
 
 /// The containers that the probe runs in. Not all: each takes its time where every instruction is emulated.
-const PROBED: [&str; 4] = ["default", "add-sys-admin", "restricted", "node-pid-ipc"];
+const PROBED: [&str; 3] = ["default", "add-sys-admin", "restricted"];
 /// What stands for the links of the node's namespaces until the machine runs.
 const NAMESPACES: &str = "NAMESPACES-OF-THE-NODE";
 /// What stands before each line of a report: this, the container's name and `=`.
