@@ -1,5 +1,5 @@
-//! Pods come and go by the hundred: nothing of them stays on the machine, and the daemon does not grow. `CAROB_LEAK_ROUNDS`
-//! makes it longer, `CAROB_LEAK_KILL_ROUNDS` adds rounds in which their processes and the daemon are killed,
+//! Pods come and go by the hundred: nothing of them stays on the machine, and the daemon does not grow; then the same while
+//! their processes and the daemon are killed. `CAROB_LEAK_ROUNDS` and `CAROB_LEAK_KILL_ROUNDS` make it longer,
 //! `CAROB_LEAK_SEED` repeats a run.
 
 use std::collections::BTreeSet;
@@ -18,6 +18,8 @@ use tokio::time::Instant;
 /// Rounds where nothing else is said, and Pods in each.
 const ROUNDS: u64 = 4;
 const PODS: u64 = 30;
+/// Rounds with kills where nothing else is said.
+const KILL_ROUNDS: u64 = 3;
 /// How long what is cleared up beside other work may take.
 const SETTLES: Duration = Duration::from_secs(150);
 /// Between two looks at the machine: nothing tells of control groups and namespaces.
@@ -205,8 +207,7 @@ async fn pods_leave_nothing_behind() {
     // An event is kept for an hour: as a tree, as bytes, and in the ring of changes.
     let bound_kib = GROWTH_KIB_MAX + more * 16;
     assert!(growth_kib < bound_kib, "the daemon grew by {growth_kib} KiB with {more} events more");
-    // The long form: an instance that is killed meanwhile, as often as told.
-    let kills = chaos::number("CAROB_LEAK_KILL_ROUNDS", 0);
+    let kills = chaos::number("CAROB_LEAK_KILL_ROUNDS", KILL_ROUNDS);
     for number in rounds + 1..=rounds + kills {
         round(&carob, &random, number, true).await;
         check(&carob, &idle).await;
