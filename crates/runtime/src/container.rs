@@ -10,7 +10,7 @@ use cri::sandbox::{PodSandboxConfig, PodSandboxState};
 use cri::{Error, ErrorKind, Result};
 
 use crate::cgroup::Group;
-use crate::daemon::{Container, Runtime, Sandbox};
+use crate::daemon::{Container, Runtime, Sandbox, blocking};
 use crate::host_devices;
 use crate::plan;
 use crate::protocol::{Answer, RequestBody, Run};
@@ -60,7 +60,7 @@ impl Runtime {
                 Ok(id)
             }
             Err(error) => {
-                self.records.remove_container(&sandbox.id, &id);
+                self.remove_records(&sandbox.id, &id).await;
                 if let Ok(group) = group {
                     self.remove_group(group).await;
                 }
@@ -258,9 +258,7 @@ impl Runtime {
         }
         self.remove_group(container.group()).await;
         self.roots.remove_root(&container.id).await?;
-        let (records, of, id) = (self.records.clone(), sandbox.clone(), container.id.clone());
-        // A disk may take milliseconds for each name: not on a thread that others wait for.
-        let _ = tokio::task::spawn_blocking(move || records.remove_container(&of, &id)).await;
+        self.remove_records(&sandbox, &container.id).await;
         if self.objects.lock().containers.remove(&container.id).is_some() {
             self.publish_container(container, |sandbox_id, container_id, pod_uid| Event::ContainerDeleted {
                 sandbox_id,
@@ -269,6 +267,18 @@ impl Runtime {
             });
         }
         Ok(())
+    }
+
+    /// Removes a container's records. A disk may take milliseconds for each name.
+    async fn remove_records(&self, sandbox: &str, container: &str) {
+        let (records, sandbox, container) = (self.records.clone(), sandbox.to_owned(), container.to_owned());
+        let removed = blocking(move || {
+            records.remove_container(&sandbox, &container);
+            Ok(())
+        });
+        if let Err(error) = removed.await {
+            tracing::warn!("remove the records of a container: {error}");
+        }
     }
 
     /// Removes a control group. Killed processes leave it a moment after they were signalled, which the kernel does

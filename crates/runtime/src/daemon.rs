@@ -252,8 +252,14 @@ impl Runtime {
     /// Makes a control group beside other work; a version 1 memory group can take a while.
     pub(crate) async fn make_group(&self, path: String, limits: LinuxContainerResources) -> Result<Group> {
         let manager = self.cgroups.clone();
-        let made = tokio::task::spawn_blocking(move || manager.make(&path, &limits)).await;
-        made.map_err(|error| Error::unknown(format!("make cgroup: {error}")))?
-            .map_err(|error| Error::unknown(format!("make cgroup: {error}")))
+        let made = blocking(move || manager.make(&path, &limits)).await;
+        made.map_err(|error| Error::unknown(format!("make cgroup: {error}")))
     }
+}
+
+/// Waits for disk or kernel on a thread of its own: those that serve requests and start Pods have others waiting.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }

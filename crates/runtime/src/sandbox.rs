@@ -11,7 +11,7 @@ use cri::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 
 use crate::client::Client;
-use crate::daemon::{Prepared, Runtime, Sandbox};
+use crate::daemon::{Prepared, Runtime, Sandbox, blocking};
 use crate::plan::resolv_conf;
 use crate::protocol::RequestBody;
 use crate::spec::SandboxSpec;
@@ -138,14 +138,14 @@ impl Runtime {
         let _ = self.remove_files(&prepared.id).await;
     }
 
-    /// Removes a sandbox's directories. A disk may take milliseconds for each name, and others wait for this thread: not here.
+    /// Removes a sandbox's directories. A disk may take milliseconds for each name.
     async fn remove_files(&self, id: &str) -> std::io::Result<()> {
         let (directory, records, id) = (self.run_dir(id), self.records.clone(), id.to_owned());
-        let removed = tokio::task::spawn_blocking(move || {
+        blocking(move || {
             remove_run_dir(&directory, &id);
             records.remove_sandbox(&id)
-        });
-        removed.await.map_err(std::io::Error::other)?
+        })
+        .await
     }
 
     async fn end_process(&self, client: &Arc<Client>) {
@@ -244,8 +244,7 @@ impl Runtime {
         self.network.detach(&sandbox.id).await?;
         let memory = self.files(&sandbox.id).shm;
         // The kernel waits for all processors before a mount is gone.
-        let unmounted = tokio::task::spawn_blocking(move || sys::mount::unmount(&memory)).await;
-        unmounted.map_err(std::io::Error::other).flatten().map_err(|error| {
+        blocking(move || sys::mount::unmount(&memory)).await.map_err(|error| {
             Error::unknown(format!("failed to unmount the shared memory of the sandbox: {error}"))
         })?;
         // The lost connection has done the rest; a sandbox without one gets it here.

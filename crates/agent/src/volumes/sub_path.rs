@@ -85,11 +85,17 @@ fn expand(expression: &str, envs: &[(String, String)]) -> Result<String, String>
 /// When the part leads out of the volume, cannot be made or cannot be bound.
 pub fn bind(volume: &Path, part: &str, place: &Path) -> Result<(), Failed> {
     let volume = fs::canonicalize(volume).map_err(Failed::Prepare)?;
-    let missing = fs::metadata(volume.join(part)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    if missing {
-        make(&volume, part).map_err(Failed::Create)?;
+    let inner = resolve(&volume, part)?;
+    bind_existing(&volume, &inner, place).map_err(Failed::Prepare)
+}
+
+/// Where a part lies in the volume once its links are followed. A missing part is made.
+fn resolve(volume: &Path, part: &str) -> Result<PathBuf, Failed> {
+    let path = volume.join(part);
+    if fs::metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        make(volume, part).map_err(Failed::Create)?;
     }
-    bind_existing(&volume, part, place).map_err(Failed::Prepare)
+    below(volume, &path).map_err(Failed::Prepare)
 }
 
 /// What a path of the node is called below the volume once its links are followed.
@@ -121,10 +127,9 @@ fn make(volume: &Path, part: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn bind_existing(volume: &Path, part: &str, place: &Path) -> io::Result<()> {
+fn bind_existing(volume: &Path, inner: &Path, place: &Path) -> io::Result<()> {
     let root = sys::path::open_location(volume)?;
-    let inner = below(volume, &volume.join(part))?;
-    let found = sys::path::open_beneath(root.as_fd(), &inner, sys::path::O_PATH)?;
+    let found = sys::path::open_beneath(root.as_fd(), inner, sys::path::O_PATH)?;
     let mount = sys::mount::copy_at(found.as_fd(), false)?;
     // A container that restarts finds its place taken: its last mount goes first.
     super::mounts::unmount_below(place)?;
@@ -195,14 +200,10 @@ mod tests {
         ] {
             std::os::unix::fs::symlink(target, volume.join(link)).unwrap();
         }
-        let resolve = |part: &str| {
-            let missing =
-                fs::metadata(volume.join(part)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-            if missing {
-                make(&volume, part).map_err(|_| "create")?;
-            }
-            let inner = below(&volume, &volume.join(part)).map_err(|_| "prepare")?;
-            Ok::<_, &str>(inner.display().to_string())
+        let resolved = |part: &str| match resolve(&volume, part) {
+            Ok(inner) => Ok(inner.display().to_string()),
+            Err(Failed::Create(_)) => Err("create"),
+            Err(Failed::Prepare(_)) => Err("prepare"),
         };
         let rows = [
             (".", Ok("")),
@@ -224,7 +225,7 @@ mod tests {
             ("file/new", Err("prepare")),
         ];
         for (part, expected) in rows {
-            assert_eq!(resolve(part), expected.map(str::to_owned), "{part}");
+            assert_eq!(resolved(part), expected.map(str::to_owned), "{part}");
         }
         let mode = fs::metadata(volume.join("inner/new/one")).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode, 0o2775, "what is made has the volume's mode");
