@@ -22,11 +22,18 @@ pub const NODE: &str = "node1";
 /// What is shown of the daemon's log when a test fails.
 const TAIL_LINES: usize = 120;
 
+/// The node's configuration. How full the machine's disk is concerns no test: a node that were short of room would take no
+/// Pods and remove images while they are counted.
+const KUBELET_CONFIG: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n\
+evictionHard: {memory.available: 100Mi}\nimageGCHighThresholdPercent: 100\n";
+
 /// How an instance is started.
 #[derive(Default)]
 pub struct Options<'a> {
     /// `registries.yaml`.
     pub registries: Option<String>,
+    /// Further lines of the node's KubeletConfiguration.
+    pub kubelet: &'a str,
     /// Static Pods that are there before the start: file name, text.
     pub static_pods: &'a [(&'a str, &'a str)],
     /// Further flags of `up`.
@@ -162,6 +169,7 @@ impl Carob {
         let data = folder.path().join("var/lib/carob");
         let id = hex::encode(&Sha256::digest(data.as_os_str().as_encoded_bytes())[..4]);
         let carob = Self { folder, slot, id, program, agent: None, _registry: None };
+        carob.write("var/lib/kubelet/config.yaml", &[KUBELET_CONFIG, options.kubelet].concat())?;
         if let Some(text) = &options.registries {
             carob.write("etc/carob/registries.yaml", text)?;
         }

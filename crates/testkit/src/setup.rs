@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::{Context, bail};
+
 use crate::command::succeed;
 
 /// A program that tests run, and Debian's package of it.
@@ -22,6 +24,29 @@ const PROGRAMS: [(&str, &str); 14] = [
     ("/usr/lib/cni/ptp", "containernetworking-plugins"),
     ("/usr/bin/ip", "iproute2"),
 ];
+
+/// Free bytes that the tests want: images, registries and data directories of two instances at a time.
+const ROOM_BYTES: u64 = 3 << 30;
+
+/// Checks that the disks of the target directory and of temporary files have room for the tests: halfway through a run,
+/// a full disk shows itself as a hundred failures that name something else.
+///
+/// # Errors
+/// When one of them has not; the text says how much is missing.
+pub fn check_room() -> anyhow::Result<()> {
+    for folder in [crate::cache::target()?, std::env::temp_dir()] {
+        let disk = rustix::fs::statvfs(&folder).with_context(|| folder.display().to_string())?;
+        let free = disk.f_bavail * disk.f_frsize;
+        if free < ROOM_BYTES {
+            let (wanted, free) = (ROOM_BYTES >> 20, free >> 20);
+            bail!(
+                "{}: {free} MiB are free, the tests want {wanted} MiB: make room on this disk",
+                folder.display()
+            );
+        }
+    }
+    Ok(())
+}
 
 /// Installs what is missing. Needs root; says nothing if there is nothing to do.
 pub fn install() -> anyhow::Result<Vec<&'static str>> {

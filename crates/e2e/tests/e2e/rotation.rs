@@ -7,8 +7,8 @@ use e2e::{chaos, create, ended, restarts, script, with};
 use testkit::{Carob, Options, wait};
 
 /// Small logs, looked at as often as is allowed.
-const CONFIG: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n\
-containerLogMaxSize: 20Ki\ncontainerLogMaxFiles: 3\ncontainerLogMonitorInterval: 3s\n";
+const SMALL_LOGS: &str =
+    "containerLogMaxSize: 20Ki\ncontainerLogMaxFiles: 3\ncontainerLogMonitorInterval: 3s\n";
 /// Lines that a container writes in some twelve seconds.
 const LINES: usize = 400;
 
@@ -22,12 +22,7 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[tokio::test]
 async fn followers_and_readers_lose_no_line() {
-    testkit::require_root();
-    let folder = tempfile::tempdir().expect("a directory");
-    let config = folder.path().join("config.yaml");
-    fs::write(&config, CONFIG).expect("written");
-    let flags = ["--config", config.to_str().expect("plain text")];
-    let carob = Carob::start_with_images(Options { flags: &flags, ..Options::default() });
+    let carob = Carob::start_with_images(Options { kubelet: SMALL_LOGS, ..Options::default() });
     let client = carob.client();
     let text = format!(
         "n=0; while test $n -lt {LINES}; do echo $n {}; n=$((n+1)); usleep 30000; done; exit 3",
