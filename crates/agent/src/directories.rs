@@ -82,9 +82,7 @@ pub async fn remove_pod_directories(shared: &Shared, pod: &Pod) -> bool {
     let data = paths::pod_directory(&shared.options.directories.root, pod::uid(pod));
     let logs = paths::pod_logs(&shared.options.directories.pod_logs, pod);
     for path in [data, logs] {
-        if let Err(error) = files::remove_dir_all(&path).await
-            && error.kind() != io::ErrorKind::NotFound
-        {
+        if let Err(error) = files::remove_tree(&path).await {
             tracing::warn!(path = %path.display(), %error, "removing a directory of an ended pod");
             are_gone = false;
         }

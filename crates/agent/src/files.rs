@@ -31,7 +31,7 @@ pub async fn run<T: Send + 'static>(
 
 macro_rules! operations {
     ($($name:ident($($argument:ident: $kind:ty),*) -> $answer:ty = $operation:expr;)*) => {$(
-        /// As in `std::fs`.
+        /// As in `std::fs`; a tree as `sys::tree::remove` does.
         pub async fn $name(path: impl AsRef<Path>, $($argument: $kind),*) -> io::Result<$answer> {
             let path = path.as_ref().to_owned();
             run(move || ($operation)(&path, $($argument),*)).await
@@ -46,7 +46,7 @@ operations! {
     read_to_string() -> String = |path: &Path| fs::read_to_string(path);
     write(text: String) -> () = |path: &Path, text: String| fs::write(path, text);
     remove_file() -> () = |path: &Path| fs::remove_file(path);
-    remove_dir_all() -> () = |path: &Path| fs::remove_dir_all(path);
+    remove_tree() -> () = |path: &Path| sys::tree::remove(path);
     metadata() -> Metadata = |path: &Path| fs::metadata(path);
     read_dir() -> Vec<DirEntry> = |path: &Path| fs::read_dir(path)?.collect();
 }

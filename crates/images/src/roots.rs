@@ -163,7 +163,7 @@ impl Copier<'_> {
             names.into_iter().partition(|name| name.starts_with(WHITEOUT_PREFIX.as_bytes()));
         for name in &hidden {
             if name != OPAQUE_NAME.as_bytes() {
-                files::remove_at(to, os(&name[WHITEOUT_PREFIX.len()..]))?;
+                sys::tree::remove_at(to, os(&name[WHITEOUT_PREFIX.len()..]))?;
             }
         }
         for name in made {
@@ -188,7 +188,7 @@ impl Copier<'_> {
         let merged = kind == FileType::Directory
             && below.as_ref().is_some_and(|below| file_type(below) == FileType::Directory);
         if below.is_some() && !merged {
-            files::remove_at(to, os(name))?;
+            sys::tree::remove_at(to, os(name))?;
         }
         if is_whiteout(&found) {
             return Ok(());
@@ -263,7 +263,7 @@ fn clear(directory: &OwnedFd) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            files::remove_at(directory, os(name))?;
+            sys::tree::remove_at(directory, os(name))?;
         }
     }
     Ok(())

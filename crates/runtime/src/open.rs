@@ -201,7 +201,7 @@ impl Runtime {
                     let _ = std::io::Write::write_all(&mut &stream, &frame);
                 }
             }
-            let _ = std::fs::remove_dir_all(entry.path());
+            let _ = sys::tree::remove(&entry.path());
         }
     }
 }

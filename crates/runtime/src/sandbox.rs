@@ -24,11 +24,8 @@ fn remove_run_dir(directory: &std::path::Path, id: &str) {
     if let Err(error) = sys::mount::unmount(&directory.join("shm")) {
         tracing::warn!(sandbox = id, "unmount the shared memory: {error}");
     }
-    match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!("remove {}: {error}", directory.display());
-        }
-        _ => {}
+    if let Err(error) = sys::tree::remove(directory) {
+        tracing::warn!("remove {}: {error}", directory.display());
     }
 }
 

@@ -167,10 +167,7 @@ impl Records {
     pub fn remove_sandbox(&self, sandbox: &str) -> io::Result<()> {
         let directory = self.sandbox_dir(sandbox);
         let _ = std::fs::remove_file(directory.join("sandbox.json"));
-        match std::fs::remove_dir_all(directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        sys::tree::remove(&directory)
     }
 }
 

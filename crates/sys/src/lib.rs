@@ -14,6 +14,7 @@ pub mod pty;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod tree;
 
 use std::ffi::CString;
 use std::io;

@@ -59,7 +59,7 @@ async fn remove_unknown(folder: &Path, known: impl Fn(&str) -> bool) {
             tracing::warn!(path = %entry.path().display(), "an orphaned pod still has volumes mounted");
             continue;
         }
-        if let Err(error) = files::remove_dir_all(entry.path()).await {
+        if let Err(error) = files::remove_tree(entry.path()).await {
             tracing::warn!(path = %entry.path().display(), %error, "removing what an earlier pod left");
         }
     }

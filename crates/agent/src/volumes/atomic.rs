@@ -75,13 +75,13 @@ pub fn write(
     });
     if let Err(error) = written {
         // Nothing half-done stays; the first error is the one that counts.
-        let _ = fs::remove_dir_all(directory.join(&fresh));
+        let _ = sys::tree::remove(&directory.join(&fresh));
         return Err(error);
     }
     link_names(directory, files)?;
     owner.apply(directory, 0o777, true)?;
     if let Some(present) = present {
-        fs::remove_dir_all(directory.join(present))?;
+        sys::tree::remove(&directory.join(present))?;
     }
     Ok(true)
 }

@@ -13,7 +13,7 @@ pub mod sub_path;
 pub mod tokens;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -216,16 +216,9 @@ fn remove(shared: &Shared, uid: &str) -> std::io::Result<()> {
     let directory = shared.pod_directory(uid);
     mounts::unmount_below(&directory)?;
     for part in ["volumes", "volume-subpaths"] {
-        remove_tree(&directory.join(part))?;
+        sys::tree::remove(&directory.join(part))?;
     }
-    remove_tree(&shared.memory_root.join(uid))
-}
-
-fn remove_tree(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    sys::tree::remove(&shared.memory_root.join(uid))
 }
 
 /// Paths by volume name.

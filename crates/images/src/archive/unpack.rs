@@ -21,7 +21,6 @@ use rustix::io::Errno;
 
 use super::ArchiveError;
 use super::stream::{Entry, EntryKind, TarStream};
-use crate::files;
 
 /// Folders within folders, at most.
 const DEPTH_MAX: usize = 256;
@@ -386,7 +385,7 @@ impl<'a> Unpacker<'a> {
             }
             opaque |= is_whiteout(&found);
             self.parent = None;
-            files::remove_at(parent, os(name))?;
+            sys::tree::remove_at(parent, os(name))?;
         }
         match entry.kind {
             EntryKind::Regular => return self.make_file(entry, parent, name, content),
