@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// The newest format of a data directory that this release reads and the one it writes.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest format of a data directory that this release reads and the one it writes. 1: the database alone; 2: a journal
+/// before it, which who does not know it would leave out.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// A locked data directory. Dropping it unlocks.
 #[derive(Debug)]
@@ -59,32 +60,31 @@ impl DataDir {
     }
 }
 
-/// Refuses a newer format; marks a fresh directory with this release's.
+/// Refuses a newer format; marks a fresh directory, or one of an older format, with this release's.
 fn check_version(path: &Path) -> Result<()> {
     let file = path.join("version");
-    match fs::read_to_string(&file) {
-        Ok(text) => {
-            let found = text.trim();
-            match found.parse::<u32>() {
-                Ok(version) if version <= FORMAT_VERSION => Ok(()),
-                _ => Err(Error::DataDirNewer {
-                    path: path.to_owned(),
-                    found: found.to_owned(),
-                    known: FORMAT_VERSION,
-                }),
-            }
+    let found = match fs::read_to_string(&file) {
+        Ok(text) => Some(text.trim().to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(from_io(&file, &error)),
+    };
+    match found.as_ref().map(|text| text.parse::<u32>()) {
+        Some(Ok(FORMAT_VERSION)) => return Ok(()),
+        Some(Ok(..FORMAT_VERSION)) | None => {}
+        Some(_) => {
+            let (path, found) = (path.to_owned(), found.unwrap_or_default());
+            return Err(Error::DataDirNewer { path, found, known: FORMAT_VERSION });
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let write = || {
-                let mut version = File::create(&file)?;
-                writeln!(version, "{FORMAT_VERSION}")?;
-                version.sync_all()?;
-                File::open(path)?.sync_all()
-            };
-            write().map_err(|error| from_io(&file, &error))
-        }
-        Err(error) => Err(from_io(&file, &error)),
     }
+    let write = || {
+        let fresh = path.join("version.new");
+        let mut version = File::create(&fresh)?;
+        writeln!(version, "{FORMAT_VERSION}")?;
+        version.sync_all()?;
+        fs::rename(&fresh, &file)?;
+        File::open(path)?.sync_all()
+    };
+    write().map_err(|error| from_io(&file, &error))
 }
 
 /// The store's error for one of the system.

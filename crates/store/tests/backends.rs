@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::StorageBackend;
 use stdx::clock::Clock;
-use store::embedded::{EmbeddedStore, FileStorage, Options};
+use store::embedded::{EmbeddedStore, FileStorage, Options, Part};
 use store::memory::MemoryStore;
 use store::{Error, Store, Transaction, suite};
 
@@ -41,7 +41,7 @@ async fn embedded() {
 async fn embedded_on_one_thread() {
     let options = Options { writer_thread: false, ..Options::default() };
     let fresh = || {
-        let memory = || Ok(redb::backends::InMemoryBackend::new());
+        let memory = |_| Ok(redb::backends::InMemoryBackend::new());
         Arc::new(EmbeddedStore::open_on(Path::new("memory"), memory, clock(), &options).unwrap())
             as suite::Subject
     };
@@ -84,9 +84,16 @@ fn a_directory_in_use_or_too_new_is_refused() {
     let holder = std::process::id();
     assert_eq!(error, format!("data directory {} is in use by process {holder}", path.display()));
     drop(store);
-    std::fs::write(path.join("version"), "2\n").unwrap();
+    std::fs::write(path.join("version"), "1\n").unwrap();
+    drop(open(path));
+    assert_eq!(
+        std::fs::read_to_string(path.join("version")).unwrap(),
+        "2\n",
+        "an older format is brought up to date"
+    );
+    std::fs::write(path.join("version"), "3\n").unwrap();
     let error = EmbeddedStore::open(path, clock(), &Options::default()).err().unwrap();
-    assert!(matches!(&error, Error::DataDirNewer { found, .. } if found == "2"), "{error}");
+    assert!(matches!(&error, Error::DataDirNewer { found, .. } if found == "3"), "{error}");
 }
 
 /// A file on a disk with a quota.
@@ -124,7 +131,10 @@ async fn a_full_disk_stops_writes_only_until_there_is_room() {
     let bytes_max = Arc::new(AtomicU64::new(u64::MAX));
     let storage = {
         let (path, bytes_max) = (path.clone(), Arc::clone(&bytes_max));
-        move || Ok(Quota { file: FileStorage::open(&path)?, bytes_max: Arc::clone(&bytes_max) })
+        move |part: Part| {
+            let path = path.with_extension(format!("{part:?}"));
+            Ok(Quota { file: FileStorage::open(&path)?, bytes_max: Arc::clone(&bytes_max) })
+        }
     };
     let store = EmbeddedStore::open_on(&path, storage, clock(), &Options::default()).unwrap();
     store.transact(Transaction::create("/first", "1")).await.unwrap();

@@ -3,7 +3,7 @@
 
 mod disk;
 
-use disk::{State, Storage, history_holds, read, step};
+use disk::{Image, State, Storage, history_holds, read, step};
 use stdx::entropy::Entropy;
 use store::embedded::EmbeddedStore;
 use store::{Error, Outcome, Store, suite};
@@ -14,7 +14,7 @@ const SEED: u64 = 7;
 
 /// A disk on which a store was made and closed.
 async fn fresh(random: &Entropy) -> Storage {
-    let storage = Storage::holding(Vec::new(), random);
+    let storage = Storage::holding(Image::default(), random);
     drop(storage.open().unwrap());
     let image = storage.disk().seen();
     Storage::holding(image, random)

@@ -1,10 +1,11 @@
 //! The back end on disk: redb, one writer with group commit.
 //!
-//! Requests wait in a bounded queue; the writer performs all that wait in one database transaction, so that many
-//! callers share one synchronisation. Nothing is acknowledged or shown to watchers before it is on disk. When the disk
+//! Requests wait in a bounded queue; the writer performs all that wait in one database transaction and one frame
+//! of the journal, so that many callers share one synchronisation. Nothing is acknowledged or shown to watchers before it is on disk. When the disk
 //! fails or is full, redb refuses everything until it is opened anew; that happens with the next request, so reads go
 //! on and writes resume by themselves.
 
+mod journal;
 mod queue;
 mod storage;
 mod tables;
@@ -20,25 +21,26 @@ use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, StorageE
 use stdx::clock::Clock;
 use tokio::sync::oneshot;
 
-pub use storage::FileStorage;
+pub use storage::{FileStorage, Part};
 
 use crate::datadir::{DataDir, from_io};
 use crate::watch::Hub;
 use crate::{
     Batch, Error, Listing, Outcome, Record, Result, Sink, Store, Transaction, WatchStream, limits, prefix_end,
 };
+use journal::Journal;
 use queue::Queue;
 use tables::{COMPACTED, LATEST, LEASES, LOG, META};
 use writer::{Answer, Job, Request};
-
-/// The database's file in the data directory.
-const FILE_NAME: &str = "store.redb";
 
 /// Choices of an embedded store.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Bytes of pages kept in memory. The watch caches serve reads, so few are needed.
     pub page_cache_bytes: usize,
+    /// Bytes of changes after which the database itself is synchronised. All of them are pages that the page cache holds
+    /// several times over.
+    pub journal_bytes: u64,
     /// Requests that may wait for the writer.
     pub queue_max: usize,
     /// Whether a thread writes (else each caller does, so that a simulator sees one thread).
@@ -47,7 +49,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { page_cache_bytes: 8 << 20, queue_max: 4096, writer_thread: true }
+        Self { page_cache_bytes: 8 << 20, journal_bytes: 1 << 20, queue_max: 4096, writer_thread: true }
     }
 }
 
@@ -62,15 +64,22 @@ enum Writing {
     Caller(Mutex<()>),
 }
 
-/// Opens the database, at first and after a failure of the disk.
-type Open = Box<dyn Fn() -> std::result::Result<Database, Failure> + Send + Sync>;
+/// The database and the journal before it.
+struct Opened {
+    database: Database,
+    /// Locked by the one who writes.
+    journal: Mutex<Journal>,
+}
+
+/// Opens both, at first and after a failure of the disk.
+type Open = Box<dyn Fn() -> std::result::Result<Opened, Failure> + Send + Sync>;
 
 pub(crate) struct Shared {
     clock: Clock,
     path: PathBuf,
     hub: Hub,
     /// None: it failed and is opened again with the next use. Nobody holds it longer than one operation.
-    database: RwLock<Option<Database>>,
+    opened: RwLock<Option<Opened>>,
     open: Open,
     _directory: Option<DataDir>,
 }
@@ -98,28 +107,28 @@ impl Failure {
 
 impl Shared {
     /// Runs one operation on the database; opens it first if it failed before.
-    fn with<T>(&self, action: impl FnOnce(&Database) -> std::result::Result<T, Failure>) -> Result<T> {
+    fn with<T>(&self, action: impl FnOnce(&Opened) -> std::result::Result<T, Failure>) -> Result<T> {
         self.reopen()?;
-        let result = match &*self.database.read() {
-            Some(database) => action(database),
+        let result = match &*self.opened.read() {
+            Some(opened) => action(opened),
             None => Err(Failure(StorageError::PreviousIo.into())),
         };
         result.map_err(|failure| {
             // After a failure of the disk redb answers nothing more; what is on disk is consistent.
-            *self.database.write() = None;
+            *self.opened.write() = None;
             failure.into_error(&self.path)
         })
     }
 
     fn reopen(&self) -> Result<()> {
-        if self.database.read().is_some() {
+        if self.opened.read().is_some() {
             return Ok(());
         }
-        let mut database = self.database.write();
-        if database.is_none() {
+        let mut place = self.opened.write();
+        if place.is_none() {
             let opened = (self.open)().map_err(|failure| failure.into_error(&self.path))?;
-            self.catch_up(&opened).map_err(|failure| failure.into_error(&self.path))?;
-            *database = Some(opened);
+            self.catch_up(&opened.database).map_err(|failure| failure.into_error(&self.path))?;
+            *place = Some(opened);
         }
         Ok(())
     }
@@ -141,7 +150,7 @@ impl Shared {
     }
 
     fn read<T>(&self, action: impl FnOnce(ReadTransaction) -> std::result::Result<T, Failure>) -> Result<T> {
-        self.with(|database| action(database.begin_read()?))
+        self.with(|opened| action(opened.database.begin_read()?))
     }
 }
 
@@ -152,23 +161,23 @@ impl EmbeddedStore {
     /// [`Error::DataDirLocked`], [`Error::DataDirNewer`], or what the disk says.
     pub fn open(directory: &Path, clock: Clock, options: &Options) -> Result<Self> {
         let locked = DataDir::open(directory)?;
-        let path = directory.join(FILE_NAME);
+        let path = directory.join(Part::Database.file_name());
         create(&path)?;
         let storage = {
-            let path = path.clone();
-            move || FileStorage::open(&path)
+            let directory = directory.to_owned();
+            move |part: Part| FileStorage::open(&directory.join(part.file_name()))
         };
         Self::build(path, storage, Some(locked), clock, options)
     }
 
-    /// Opens a store above any storage, which `storage` opens (again, after it failed). `path` is for messages only;
+    /// Opens a store above any storage, whose parts `storage` opens (again, after one failed). `path` is for messages only;
     /// keeping others away is up to the caller.
     ///
     /// # Errors
     /// What the storage says.
     pub fn open_on<S: StorageBackend>(
         path: &Path,
-        storage: impl Fn() -> std::io::Result<S> + Send + Sync + 'static,
+        storage: impl Fn(Part) -> std::io::Result<S> + Send + Sync + 'static,
         clock: Clock,
         options: &Options,
     ) -> Result<Self> {
@@ -177,24 +186,38 @@ impl EmbeddedStore {
 
     fn build<S: StorageBackend>(
         path: PathBuf,
-        storage: impl Fn() -> std::io::Result<S> + Send + Sync + 'static,
+        storage: impl Fn(Part) -> std::io::Result<S> + Send + Sync + 'static,
         directory: Option<DataDir>,
         clock: Clock,
         options: &Options,
     ) -> Result<Self> {
-        let page_cache_bytes = options.page_cache_bytes;
+        let Options { page_cache_bytes, journal_bytes, .. } = *options;
+        let opening = clock.clone();
         let open: Open = Box::new(move || {
             let mut builder = Database::builder();
             builder.set_cache_size(page_cache_bytes);
-            Ok(builder.create_with_backend(storage()?)?)
+            let database = builder.create_with_backend(storage(Part::Database)?)?;
+            let revision = prepare(&database)?;
+            let journal = Box::new(storage(Part::Journal)?);
+            let (journal, changes) = Journal::open(journal, journal_bytes, revision)?;
+            writer::replay(&database, &opening, changes)?;
+            Ok(Opened { database, journal: Mutex::new(journal) })
         });
-        let database = open().map_err(|failure| failure.into_error(&path))?;
-        let revision = prepare(&database).map_err(|failure| failure.into_error(&path))?;
+        let opened = open().map_err(|failure| failure.into_error(&path))?;
+        // Who was killed had not waited for all that is found. Nothing of it is shown before it is on disk.
+        writer::synchronise(&opened).map_err(|failure| failure.into_error(&path))?;
+        let revision = opened
+            .database
+            .begin_read()
+            .map_err(Failure::from)
+            .and_then(|read| bounds(&read))
+            .map_err(|failure| failure.into_error(&path))?
+            .1;
         let shared = Arc::new(Shared {
             clock,
             path,
             hub: Hub::new(revision),
-            database: RwLock::new(Some(database)),
+            opened: RwLock::new(Some(opened)),
             open,
             _directory: directory,
         });
@@ -259,6 +282,12 @@ fn create(path: &Path) -> Result<()> {
 
 /// Makes the tables if they are not there; gives the current revision.
 fn prepare(database: &Database) -> std::result::Result<u64, Failure> {
+    let read = database.begin_read()?;
+    match read.open_table(META) {
+        Ok(_) => return Ok(bounds(&read)?.1),
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     let mut write = database.begin_write()?;
     write.set_quick_repair(true);
     let revision = {
@@ -409,6 +438,12 @@ impl Drop for EmbeddedStore {
             if let Some(Err(_)) = thread.take().map(JoinHandle::join) {
                 tracing::error!("store: the writer panicked");
             }
+        }
+        if let Some(opened) = self.shared.opened.read().as_ref()
+            && let Err(failure) = writer::synchronise(opened)
+        {
+            let error = failure.into_error(&self.shared.path);
+            tracing::warn!(%error, "store: the journal is read again at the next start");
         }
         self.shared.hub.close();
     }

@@ -1,4 +1,4 @@
-//! The file beneath the database. Locking is the data directory's, so the database asks for none.
+//! The files beneath the store. Locking is the data directory's, so the database asks for none.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -6,6 +6,25 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use redb::StorageBackend;
+
+/// The files of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The database.
+    Database,
+    /// What was acknowledged since the database was last on disk as a whole.
+    Journal,
+}
+
+impl Part {
+    /// The file's name in the data directory.
+    pub(super) fn file_name(self) -> &'static str {
+        match self {
+            Self::Database => "store.redb",
+            Self::Journal => "store.journal",
+        }
+    }
+}
 
 /// A plain file.
 #[derive(Debug)]

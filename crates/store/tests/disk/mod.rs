@@ -1,5 +1,6 @@
-//! A disk in memory that fails as disks do: the power goes, what was not synchronised is lost, kept, reordered or torn
-//! within a page; there is no room; a synchronisation that failed has thrown away what it should have written.
+//! A disk in memory, with the two files of a store, that fails as disks do: the power goes, what was not synchronised is
+//! lost, kept, reordered or torn within a page; there is no room; a synchronisation that failed has thrown away what it
+//! should have written.
 #![allow(dead_code)] // each test binary uses a part
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use redb::StorageBackend;
 use stdx::clock::Clock;
 use stdx::entropy::Entropy;
-use store::embedded::{EmbeddedStore, Options};
+use store::embedded::{EmbeddedStore, Options, Part};
 use store::{EventKind, Store, Transaction, suite};
 
 /// The unit that a disk writes as a whole.
@@ -22,11 +23,23 @@ enum Pending {
     Length(usize),
 }
 
-/// What a process sees of the disk, what is safe on it, and what is under way.
-pub struct Disk {
+/// What the journal of these stores holds before the database is synchronised: some ten transactions.
+const JOURNAL_BYTES: u64 = 64 << 10;
+
+/// The bytes of the database and of the journal.
+pub type Image = [Vec<u8>; 2];
+
+/// What a process sees of a file, what is safe on the disk, and what is under way.
+#[derive(Default)]
+struct File {
     seen: Vec<u8>,
     safe: Vec<u8>,
     pending: Vec<Pending>,
+}
+
+/// The files and how they fail.
+pub struct Disk {
+    files: [File; 2],
     random: Entropy,
     /// Writes, changes of length and synchronisations so far.
     pub calls: u64,
@@ -34,8 +47,8 @@ pub struct Disk {
     pub power_fails_at: u64,
     /// The call from which on there is no room.
     pub full_from: u64,
-    /// Synchronisations say that they worked and do nothing.
-    pub lies: bool,
+    /// Synchronisations of these files say that they worked and do nothing.
+    pub lies: Vec<Part>,
 }
 
 /// Applies a change but for the sectors that did not get through.
@@ -97,48 +110,52 @@ impl Disk {
         Ok(())
     }
 
-    fn change(&mut self, change: Pending) -> io::Result<()> {
+    fn change(&mut self, part: Part, change: Pending) -> io::Result<()> {
         let result = self.call();
+        let file = &mut self.files[part as usize];
         if result.is_ok() {
-            apply(&mut self.seen, &change, |_| true);
-            self.pending.push(change);
+            apply(&mut file.seen, &change, |_| true);
+            file.pending.push(change);
         } else if let Pending::Write { offset, data } = change {
             // A write that found no room for its end has written its beginning.
             let done = data[..data.len().min(SECTOR_BYTES * below(&self.random, 4))].to_vec();
-            if offset + done.len() <= self.seen.len() {
+            if offset + done.len() <= file.seen.len() {
                 let done = Pending::Write { offset, data: done };
-                apply(&mut self.seen, &done, |_| true);
-                self.pending.push(done);
+                apply(&mut file.seen, &done, |_| true);
+                file.pending.push(done);
             }
         }
         result
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn sync(&mut self, part: Part) -> io::Result<()> {
         let result = self.call();
-        if self.lies {
+        if self.lies.contains(&part) {
             return result;
         }
+        let file = &mut self.files[part as usize];
         match result {
-            Ok(()) => self.safe.clone_from(&self.seen),
+            Ok(()) => file.safe.clone_from(&file.seen),
             // The system has given up on these pages: readers see them, the disk does not have them, and no later
             // synchronisation will write them.
-            Err(_) => scramble(&mut self.safe, &self.pending, &self.random),
+            Err(_) => scramble(&mut file.safe, &file.pending, &self.random),
         }
-        self.pending.clear();
+        file.pending.clear();
         result
     }
 
     /// What is found when the power is back.
-    pub fn after_failure(&self) -> Vec<u8> {
-        let mut image = self.safe.clone();
-        scramble(&mut image, &self.pending, &self.random);
-        image
+    pub fn after_failure(&self) -> Image {
+        self.files.each_ref().map(|file| {
+            let mut image = file.safe.clone();
+            scramble(&mut image, &file.pending, &self.random);
+            image
+        })
     }
 
     /// What a process sees.
-    pub fn seen(&self) -> Vec<u8> {
-        self.seen.clone()
+    pub fn seen(&self) -> Image {
+        self.files.each_ref().map(|file| file.seen.clone())
     }
 }
 
@@ -146,24 +163,16 @@ impl Disk {
 #[derive(Clone)]
 pub struct Storage(Arc<Mutex<Disk>>);
 
-impl std::fmt::Debug for Storage {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Storage")
-    }
-}
-
 impl Storage {
     /// A disk that holds `image` and does not fail yet.
-    pub fn holding(image: Vec<u8>, random: &Entropy) -> Self {
+    pub fn holding(image: Image, random: &Entropy) -> Self {
         Self(Arc::new(Mutex::new(Disk {
-            seen: image.clone(),
-            safe: image,
-            pending: Vec::new(),
+            files: image.map(|image| File { seen: image.clone(), safe: image, pending: Vec::new() }),
             random: random.clone(),
             calls: 0,
             power_fails_at: u64::MAX,
             full_from: u64::MAX,
-            lies: false,
+            lies: Vec::new(),
         })))
     }
 
@@ -174,36 +183,50 @@ impl Storage {
 
     /// A store on it, on one thread.
     pub fn open(&self) -> store::Result<EmbeddedStore> {
-        let options = Options { writer_thread: false, ..Options::default() };
+        let options = Options { writer_thread: false, journal_bytes: JOURNAL_BYTES, ..Options::default() };
         let storage = self.clone();
-        EmbeddedStore::open_on(Path::new("disk"), move || Ok(storage.clone()), Clock::system(), &options)
+        let open = move |part| Ok(Handle { storage: storage.clone(), part });
+        EmbeddedStore::open_on(Path::new("disk"), open, Clock::system(), &options)
     }
 }
 
-impl StorageBackend for Storage {
+/// A handle on a file.
+struct Handle {
+    storage: Storage,
+    part: Part,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{:?}", self.part)
+    }
+}
+
+impl StorageBackend for Handle {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk().seen.len() as u64)
+        Ok(self.storage.disk().files[self.part as usize].seen.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let disk = self.disk();
+        let disk = self.storage.disk();
         let start = usize::try_from(offset).unwrap();
-        let found = disk.seen.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let seen = &disk.files[self.part as usize].seen;
+        let found = seen.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(found);
         Ok(())
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.disk().change(Pending::Length(usize::try_from(length).unwrap()))
+        self.storage.disk().change(self.part, Pending::Length(usize::try_from(length).unwrap()))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk().sync()
+        self.storage.disk().sync(self.part)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let offset = usize::try_from(offset).unwrap();
-        self.disk().change(Pending::Write { offset, data: data.to_vec() })
+        self.storage.disk().change(self.part, Pending::Write { offset, data: data.to_vec() })
     }
 }
 
