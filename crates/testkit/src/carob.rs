@@ -169,7 +169,10 @@ impl Carob {
         let data = folder.path().join("var/lib/carob");
         let id = hex::encode(&Sha256::digest(data.as_os_str().as_encoded_bytes())[..4]);
         let carob = Self { folder, slot, id, program, agent: None, _registry: None };
-        carob.write("var/lib/kubelet/config.yaml", &[KUBELET_CONFIG, options.kubelet].concat())?;
+        let manifests = carob.path("etc/kubernetes/manifests");
+        fs::create_dir_all(&manifests)?;
+        let config = format!("{KUBELET_CONFIG}staticPodPath: {}\n{}", manifests.display(), options.kubelet);
+        carob.write("var/lib/kubelet/config.yaml", &config)?;
         if let Some(text) = &options.registries {
             carob.write("etc/carob/registries.yaml", text)?;
         }
