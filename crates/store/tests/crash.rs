@@ -1,4 +1,5 @@
 //! Power failures beneath the embedded store, and the proof that these tests would notice a missing synchronisation.
+//! `CAROB_SEEDS` is the number of stores that are tried, if others are wanted.
 
 mod disk;
 
@@ -7,6 +8,7 @@ use stdx::entropy::Entropy;
 use store::embedded::Part;
 use store::{Outcome, Store};
 
+const SEEDS: u64 = 12;
 /// Lives of one store: each ends by a failure of the power.
 const LIVES: u64 = 6;
 
@@ -65,11 +67,14 @@ async fn survive(seed: u64, lies: &[Part]) -> Result<(), String> {
     Ok(())
 }
 
-/// `CAROB_SEEDS` says how many stores are tried.
+#[allow(clippy::disallowed_methods)] // a test's own knob
+fn seeds() -> u64 {
+    std::env::var("CAROB_SEEDS").map_or(SEEDS, |text| text.parse().expect("a number"))
+}
+
 #[tokio::test]
 async fn power_failures_lose_nothing_acknowledged() {
-    let count = std::env::var("CAROB_SEEDS").map_or(12, |text| text.parse().expect("a number"));
-    for seed in 0..count {
+    for seed in 0..seeds() {
         survive(seed, &[]).await.unwrap();
     }
 }

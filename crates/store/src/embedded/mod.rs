@@ -162,7 +162,7 @@ impl EmbeddedStore {
     pub fn open(directory: &Path, clock: Clock, options: &Options) -> Result<Self> {
         let locked = DataDir::open(directory)?;
         let path = directory.join(Part::Database.file_name());
-        create(&path)?;
+        create(directory)?;
         let storage = {
             let directory = directory.to_owned();
             move |part: Part| FileStorage::open(&directory.join(part.file_name()))
@@ -254,30 +254,32 @@ impl EmbeddedStore {
     }
 }
 
-/// Makes the file of a new store under another name first: half of one, left by a failure of the power, could not be
-/// opened ever after.
-fn create(path: &Path) -> Result<()> {
-    if path.exists() {
+/// Makes the files that are not there. The database of a new store gets another name first: half of one, left by a failure
+/// of the power, could not be opened ever after.
+fn create(directory: &Path) -> Result<()> {
+    let [path, journal] = [Part::Database, Part::Journal].map(|part| directory.join(part.file_name()));
+    if path.exists() && journal.exists() {
         return Ok(());
     }
     let fresh = path.with_extension("new");
     let make = || -> std::result::Result<(), Failure> {
-        // Not written over but made anew: only its owner may read it.
-        match std::fs::remove_file(&fresh) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
+        FileStorage::open(&journal)?;
+        if !path.exists() {
+            // Not written over but made anew: only its owner may read it.
+            match std::fs::remove_file(&fresh) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+            let database = Database::builder().create_with_backend(FileStorage::open(&fresh)?)?;
+            prepare(&database)?;
+            drop(database);
+            std::fs::rename(&fresh, &path)?;
         }
-        let database = Database::builder().create_with_backend(FileStorage::open(&fresh)?)?;
-        prepare(&database)?;
-        drop(database);
-        std::fs::rename(&fresh, path)?;
-        // The name, too, must last.
-        if let Some(directory) = path.parent() {
-            std::fs::File::open(directory)?.sync_all()?;
-        }
+        // The names, too, must last.
+        std::fs::File::open(directory)?.sync_all()?;
         Ok(())
     };
-    make().map_err(|failure| failure.into_error(path))
+    make().map_err(|failure| failure.into_error(&path))
 }
 
 /// Makes the tables if they are not there; gives the current revision.
