@@ -135,9 +135,9 @@ async fn a_terminal_is_a_terminal() {
     create(&client, &sleeper("box")).await;
     wait::ready(&client, "box").await;
     for kind in [Kind::Stock, Kind::Own] {
-        // `script` gives kubectl a terminal of its own.
-        let command =
-            carob.kubectl_of(kind).command(&["exec", "-it", "box", "--", "sh", "-c", "tty && stty size"]);
+        // `script` gives kubectl a terminal of its own. Its size is told by a message of its own, after the start.
+        let asks = "tty; until stty size; do :; done";
+        let command = carob.kubectl_of(kind).command(&["exec", "-it", "box", "--", "sh", "-c", asks]);
         let line: Vec<String> = std::iter::once(command.get_program())
             .chain(command.get_args())
             .map(|word| format!("'{}'", word.to_string_lossy()))
