@@ -1,9 +1,9 @@
-//! The back end on disk: redb, one writer with group commit.
+//! The back end on disk: redb behind a journal, one writer with group commit.
 //!
-//! Requests wait in a bounded queue; the writer performs all that wait in one database transaction and one frame
-//! of the journal, so that many callers share one synchronisation. Nothing is acknowledged or shown to watchers before it is on disk. When the disk
-//! fails or is full, redb refuses everything until it is opened anew; that happens with the next request, so reads go
-//! on and writes resume by themselves.
+//! Requests wait in a bounded queue; the writer performs all that wait in one database transaction and one frame of the
+//! journal, so that many callers share one synchronisation. Nothing is acknowledged or shown to watchers before it is on
+//! disk. When the disk fails or is full, redb refuses everything until it is opened anew; that happens with the next
+//! request, so reads go on and writes resume by themselves.
 
 mod journal;
 mod queue;
