@@ -121,6 +121,8 @@ async fn errors_of_starting_say_what_to_do() {
     let answer = testkit::carob::carob(&arguments);
     assert_eq!(answer.code, 1);
     assert!(answer.stderr.contains(&taken) && answer.stderr.contains("in use"), "{}", answer.stderr);
+    // It has come as far as having a directory for what runs.
+    assert_eq!(testkit::carob::carob(&["down", "--prefix", &place]).code, 0);
     for (flag, value) in
         [("--store", "etcd://127.0.0.1"), ("--listen", "nonsense"), ("--node-ip", "x"), ("--pod-cidr", "y")]
     {
