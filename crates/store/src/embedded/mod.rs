@@ -203,16 +203,14 @@ impl EmbeddedStore {
             writer::replay(&database, &opening, changes)?;
             Ok(Opened { database, journal: Mutex::new(journal) })
         });
-        let opened = open().map_err(|failure| failure.into_error(&path))?;
-        // Who was killed had not waited for all that is found. Nothing of it is shown before it is on disk.
-        writer::synchronise(&opened).map_err(|failure| failure.into_error(&path))?;
-        let revision = opened
-            .database
-            .begin_read()
-            .map_err(Failure::from)
-            .and_then(|read| bounds(&read))
-            .map_err(|failure| failure.into_error(&path))?
-            .1;
+        let begin = || -> std::result::Result<_, Failure> {
+            let opened = open()?;
+            // Who was killed had not waited for all that is found. Nothing of it is shown before it is on disk.
+            writer::synchronise(&opened)?;
+            let (_, revision) = bounds(&opened.database.begin_read()?)?;
+            Ok((opened, revision))
+        };
+        let (opened, revision) = begin().map_err(|failure| failure.into_error(&path))?;
         let shared = Arc::new(Shared {
             clock,
             path,
@@ -284,23 +282,19 @@ fn create(directory: &Path) -> Result<()> {
 
 /// Makes the tables if they are not there; gives the current revision.
 fn prepare(database: &Database) -> std::result::Result<u64, Failure> {
-    let read = database.begin_read()?;
-    match read.open_table(META) {
-        Ok(_) => return Ok(bounds(&read)?.1),
-        Err(redb::TableError::TableDoesNotExist(_)) => {}
+    match database.begin_read()?.open_table(META) {
+        Ok(_) => {}
+        Err(redb::TableError::TableDoesNotExist(_)) => {
+            let write = database.begin_write()?;
+            write.open_table(LATEST)?;
+            write.open_table(LEASES)?;
+            write.open_table(LOG)?;
+            write.open_table(META)?;
+            writer::commit_to_disk(write)?;
+        }
         Err(error) => return Err(error.into()),
     }
-    let mut write = database.begin_write()?;
-    write.set_quick_repair(true);
-    let revision = {
-        write.open_table(LATEST)?;
-        write.open_table(LEASES)?;
-        let (log, meta) = (write.open_table(LOG)?, write.open_table(META)?);
-        let compacted = redb::ReadableTable::get(&meta, COMPACTED)?.map_or(0, |row| row.value());
-        tables::revision(&log, compacted)?
-    };
-    write.commit()?;
-    Ok(revision)
+    Ok(bounds(&database.begin_read()?)?.1)
 }
 
 /// The bounds of history in a snapshot: compacted and newest revision.
@@ -435,17 +429,12 @@ impl Store for EmbeddedStore {
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         if let Writing::Thread { queue, thread } = &mut self.writing {
-            // The writer finishes what waits, then ends.
+            // The writer finishes what waits, then ends. The database, dropped, writes what it holds in memory to the disk;
+            // where that fails the journal has it.
             queue.close();
             if let Some(Err(_)) = thread.take().map(JoinHandle::join) {
                 tracing::error!("store: the writer panicked");
             }
-        }
-        if let Some(opened) = self.shared.opened.read().as_ref()
-            && let Err(failure) = writer::synchronise(opened)
-        {
-            let error = failure.into_error(&self.shared.path);
-            tracing::warn!(%error, "store: the journal is read again at the next start");
         }
         self.shared.hub.close();
     }

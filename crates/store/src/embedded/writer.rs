@@ -121,7 +121,7 @@ fn commit_in_memory(mut write: WriteTransaction) -> Attempt<()> {
 }
 
 /// Writes a transaction, and all that were made in memory only, to the disk.
-fn commit_to_disk(mut write: WriteTransaction) -> Attempt<()> {
+pub(super) fn commit_to_disk(mut write: WriteTransaction) -> Attempt<()> {
     // Saves the allocator's state, too, so that opening after a crash takes no walk over the file.
     write.set_quick_repair(true);
     Ok(write.commit()?)
