@@ -133,12 +133,7 @@ fn purge(settings: &Settings) -> anyhow::Result<()> {
         folders.push(instance.path(folder));
     }
     for folder in folders {
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("deleting {}", folder.display()));
-            }
-            _ => {}
-        }
+        sys::tree::remove(&folder).with_context(|| format!("deleting {}", folder.display()))?;
     }
     Ok(())
 }

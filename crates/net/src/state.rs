@@ -99,10 +99,7 @@ impl StateFiles {
 
     /// Deletes everything.
     pub fn purge(&self) -> Result<()> {
-        match fs::remove_dir_all(&self.root) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("delete", &self.root)(error)),
-            _ => Ok(()),
-        }
+        sys::tree::remove(&self.root).map_err(failed("delete", &self.root))
     }
 
     fn sandboxes(&self) -> PathBuf {
